@@ -1,0 +1,91 @@
+"""Raw material: the documents that probes read. One layout for live collection, bundles and the simulated world.
+
+Paths are those of the evidence bundle, layout version 1 (`pod.json`, `events.json`, `nodes/<node>/etc/hosts`,
+`nodes/<node>/exchanges.json`, `harbor/core.log`, …). Material may hold secrets: it lives in memory only, probes turn
+it into redacted Evidence, and `app.session.redact` masks it before a bundle is written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from app.model.evidence import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One file, command output or API answer. `text` is empty unless it was observed."""
+
+    path: str
+    text: str = ""
+    outcome: Outcome = Outcome.OBSERVED
+    absent: bool = False
+    """Observed not to be there (the file does not exist, the API said 404)."""
+    taken_at: float | None = None
+    mtime: float | None = None
+    """The file's own time of change, seconds since the epoch by its host's clock, where the collector saw it."""
+    detail: str = ""
+    """Why it was not observed."""
+    source: str = ""
+    """The read-only command or API call that gave it."""
+
+
+class Material:
+    """Documents by path, read-only. A path that is not here is unknown; one with `absent` is known not to exist."""
+
+    def __init__(self, documents: Iterable[Document] = ()) -> None:
+        self._documents: dict[str, Document] = {document.path: document for document in documents}
+
+    def __iter__(self) -> Iterator[Document]:
+        return iter(self._documents.values())
+
+    def __len__(self) -> int:
+        return len(self._documents)
+
+    def get(self, path: str) -> Document | None:
+        """The document at a path, whatever its outcome; None when nobody asked for it."""
+        return self._documents.get(path)
+
+    def text(self, path: str) -> str | None:
+        """Its text when it was observed and is there; None otherwise."""
+        document = self._documents.get(path)
+        if document is None or document.outcome is not Outcome.OBSERVED or document.absent:
+            return None
+        return document.text
+
+    def json(self, path: str) -> Any:
+        """Its parsed JSON, None where it is not there. Raises ValueError when it is not JSON."""
+        text = self.text(path)
+        return None if text is None else json.loads(text)
+
+    def glob(self, pattern: str) -> list[Document]:
+        """Documents that were observed and exist, whose path matches a shell pattern (`*` crosses slashes), by path."""
+        return [
+            self._documents[path]
+            for path in sorted(self._documents)
+            if fnmatchcase(path, pattern) and self.text(path) is not None
+        ]
+
+    def nodes(self) -> list[str]:
+        """Names of the nodes of which anything is known, sorted."""
+        return sorted({path.split("/", 2)[1] for path in self._documents if path.startswith("nodes/") and path.count("/") > 1})
+
+    def node_file(self, node: str, absolute: str) -> str | None:
+        """Text of a file of a node by its absolute path."""
+        return self.text(f"nodes/{node}/{absolute.lstrip('/')}")
+
+    def node_files(self, node: str, under: str) -> Mapping[str, str]:
+        """Absolute path to text, of the files of a node below a folder."""
+        prefix = f"nodes/{node}/"
+        found = self.glob(f"{prefix}{under.strip('/')}/*")
+        return {document.path.removeprefix(prefix.removesuffix("/")): document.text for document in found}
+
+    def with_documents(self, documents: Iterable[Document]) -> Material:
+        """A new Material with these documents added; a newer one takes the place of an older one at the same path."""
+        merged = Material()
+        merged._documents = {**self._documents, **{document.path: document for document in documents}}
+        return merged

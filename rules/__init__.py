@@ -1,0 +1,1 @@
+"""Rule content as data: symptoms, findings, facts, fixes and scenarios in YAML."""
