@@ -14,7 +14,7 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     pass
 
 
-class Fixes(_Strict):
+class Fixes(_Strict, frozen=True, kw_only=True):
     """Fix ids by class, in the order of preference."""
 
     first_aid: list[str] = []
@@ -23,7 +23,7 @@ class Fixes(_Strict):
     advice: list[str] = []
 
 
-class FindingFile(_Strict):
+class FindingFile(_Strict, frozen=True, kw_only=True):
     """`rules/findings/<area>/<id>.yaml`."""
 
     schema: Literal[1]
@@ -61,7 +61,7 @@ class FindingFile(_Strict):
     """For site rules: ISO date until which the override counts."""
 
 
-class ByHand(_Strict):
+class ByHand(_Strict, frozen=True, kw_only=True):
     """How the operator supplies the same evidence."""
 
     run: str
@@ -70,7 +70,7 @@ class ByHand(_Strict):
     """How a paste is read: a document path of the bundle layout, or `text`, `token-response`."""
 
 
-class Branch(_Strict):
+class Branch(_Strict, frozen=True, kw_only=True):
     """One answer to a question; exactly one of `when` and `otherwise`."""
 
     when: Raw | None = None
@@ -81,7 +81,7 @@ class Branch(_Strict):
     """Id of a question of the same tree, or `done`."""
 
 
-class Question(_Strict):
+class Question(_Strict, frozen=True, kw_only=True):
     """A question of a tree; it orders, it never accuses."""
 
     id: str
@@ -92,7 +92,7 @@ class Question(_Strict):
     branches: list[Branch]
 
 
-class SymptomFile(_Strict):
+class SymptomFile(_Strict, frozen=True, kw_only=True):
     """`rules/symptoms/<id>.yaml`."""
 
     schema: Literal[1]
@@ -108,7 +108,7 @@ class SymptomFile(_Strict):
     expires: str = ""
 
 
-class FactSpec(_Strict):
+class FactSpec(_Strict, frozen=True, kw_only=True):
     """One fact of `rules/facts.yaml`."""
 
     type: Literal["b", "s", "n", "t", "v", "l", "e"]
@@ -125,7 +125,7 @@ class FactSpec(_Strict):
     """What it says, in a few words, for the screens."""
 
 
-class ProbeSpec(_Strict):
+class ProbeSpec(_Strict, frozen=True, kw_only=True):
     """One probe: how it is named to the operator and how to do the same by hand."""
 
     title: str
@@ -137,7 +137,7 @@ class ProbeSpec(_Strict):
     """Seconds for which its evidence counts as fresh; None: as long as the case."""
 
 
-class FactsFile(_Strict):
+class FactsFile(_Strict, frozen=True, kw_only=True):
     """`rules/facts.yaml`."""
 
     schema: Literal[1]
@@ -147,7 +147,7 @@ class FactsFile(_Strict):
     symptom_macros: dict[str, list[str]]
 
 
-class FixSpec(_Strict):
+class FixSpec(_Strict, frozen=True, kw_only=True):
     """One fix, hand-off or piece of advice of `rules/fixes.yaml`, in words; what can be applied is in `app.fixes`."""
 
     title: str
@@ -159,20 +159,20 @@ class FixSpec(_Strict):
     """Lowers security: said so, comes last, never the default."""
 
 
-class FixesFile(_Strict):
+class FixesFile(_Strict, frozen=True, kw_only=True):
     """`rules/fixes.yaml`."""
 
     schema: Literal[1]
     fixes: dict[str, FixSpec]
 
 
-class CaseFile(_Strict):
+class CaseFile(_Strict, frozen=True, kw_only=True):
     """`rules/findings/<area>/<id>.cases.yaml`: must fire, must not fire, evidence missing, look-alike."""
 
     cases: list[CaseSpec]
 
 
-class CaseSpec(_Strict):
+class CaseSpec(_Strict, frozen=True, kw_only=True):
     """Facts by target, and what the engine has to say of them."""
 
     name: str
@@ -190,7 +190,7 @@ class CaseSpec(_Strict):
     want: Want
 
 
-class Want(_Strict):
+class Want(_Strict, frozen=True, kw_only=True):
     """What is expected; a field left out is not checked."""
 
     first: str | None = None

@@ -1,0 +1,7 @@
+"""Probes of the area `image`."""
+
+from __future__ import annotations
+
+from app.probes.base import Probe
+
+PROBES: tuple[Probe, ...] = ()
