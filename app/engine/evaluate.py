@@ -313,7 +313,12 @@ def _members(term: Term, scope: Scope) -> tuple[list[tuple[str, list[Observation
 def _selected(term: Term, name: str, scope: Scope) -> Truth:
     if not term.where:
         return True
-    inner = Scope(scope.view, scope.focus.joined(Target.of(**{term.over.replace("-", "_"): name})), scope.symptoms, scope.symptoms_known)
+    inner = Scope(
+        scope.view,
+        scope.focus.joined(Target.of(**{term.over.replace("-", "_"): name})),
+        scope.symptoms,
+        scope.symptoms_known,
+    )
     return conjunction(evaluate(part, inner) for part in term.where).truth
 
 

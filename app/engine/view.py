@@ -37,7 +37,9 @@ def normalised(target: Target) -> Target:
     """Host parts in one spelling, so that records of several probes meet."""
     if not any(scope in ("registry", "host") for scope, _ in target.parts):
         return target
-    return Target(tuple((scope, plain_host(name) if scope in ("registry", "host") else name) for scope, name in target.parts))
+    return Target(
+        tuple((scope, plain_host(name) if scope in ("registry", "host") else name) for scope, name in target.parts)
+    )
 
 
 class View:
@@ -71,10 +73,16 @@ class View:
         node = target.get("node")
         if of is Of.THIS and node is not None and node in self.healthy and node not in self.nodes:
             of = Of.HEALTHY
-        fresh = evidence.max_age is None or evidence.taken_at is None or self.case.now - evidence.taken_at <= evidence.max_age
+        fresh = (
+            evidence.max_age is None
+            or evidence.taken_at is None
+            or self.case.now - evidence.taken_at <= evidence.max_age
+        )
         for fact, value in evidence.facts.items():
             self._facts.setdefault(fact, []).append(
-                Observation(target, of, value, evidence.bounds.get(fact, 0.0), fact in evidence.partial, evidence, fresh)
+                Observation(
+                    target, of, value, evidence.bounds.get(fact, 0.0), fact in evidence.partial, evidence, fresh
+                )
             )
         for scope, members in evidence.roster.items():
             self._rosters.setdefault(scope, []).append((target, members))
@@ -85,7 +93,11 @@ class View:
         found = self._memo.get(key)
         if found is None:
             wanted = focus if of is Of.THIS else _loose(focus, of)
-            found = [seen for seen in self._facts.get(fact, ()) if seen.of is of and seen.target.agrees(wanted) and self._ours(seen)]
+            found = [
+                seen
+                for seen in self._facts.get(fact, ())
+                if seen.of is of and seen.target.agrees(wanted) and self._ours(seen)
+            ]
             self._memo[key] = found
         return found
 

@@ -191,7 +191,9 @@ def _term(raw: Mapping[str, Any], macros: Mapping[str, Any], depth: int, notes: 
         if not isinstance(inner, Mapping) or len(inner) != 1:
             raise RuleError(f"{fact}: {key} takes one operator, e.g. {{{key}: {{ge: 2}}}}")
         op, value = next(iter(inner.items()))
-        return Term(fact, *_operation(fact, op, value), over=over, quantifier="every" if key == "each" else key, **extra)
+        return Term(
+            fact, *_operation(fact, op, value), over=over, quantifier="every" if key == "each" else key, **extra
+        )
     if key not in OPERATORS:
         raise RuleError(f"{fact}: unknown operator {key!r}; known: {', '.join(OPERATORS)}")
     return Term(fact, *_operation(fact, key, raw[key]), **extra)
@@ -222,7 +224,9 @@ def _operand(fact: str, value: Any) -> Operand:
             return FactRef(str(value["fact"]), Of(value.get("of", "this")))
         if "tag" in value:
             return str(value["tag"])
-        raise RuleError(f"{fact}: a value is a literal, {{fact: g}}, {{var: v}} or {{now: trusted}}, not {dict(value)!r}")
+        raise RuleError(
+            f"{fact}: a value is a literal, {{fact: g}}, {{var: v}} or {{now: trusted}}, not {dict(value)!r}"
+        )
     if isinstance(value, list):
         raise RuleError(f"{fact}: a list stands only with `in` and `lacks`")
     if isinstance(value, str) and _DURATION.match(value):
@@ -304,7 +308,9 @@ def say(condition: Condition) -> str:
         return f"{subject} differs from the healthy nodes"
     if condition.op == "present":
         return f"{subject} is {'known' if condition.value else 'empty'}"
-    tail = f"{_WORDS[condition.op]} {_say(condition.value)}" + (f" naming {_say(condition.name)}" if condition.name is not None else "")
+    tail = f"{_WORDS[condition.op]} {_say(condition.value)}" + (
+        f" naming {_say(condition.name)}" if condition.name is not None else ""
+    )
     if condition.op in ("beyond", "inside"):
         tail += " s"
     if condition.quantifier in ("count", "distinct"):
