@@ -130,7 +130,7 @@ def load(
             what = str(getattr(error, "problem", None) or error).splitlines()[0]
             draft.problems.append(Problem(name, mark.line + 1 if mark else 1, "yaml", what))
     for name, data in parsed:
-        if isinstance(data, dict) and ("facts" in data or "fixes" in data and "finding" not in data):
+        if isinstance(data, dict) and ("facts" in data or ("fixes" in data and "finding" not in data)):
             _catalogue(draft, name, data)
     for name, data in parsed:
         if not isinstance(data, dict):
