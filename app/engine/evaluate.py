@@ -10,7 +10,7 @@ from typing import Any, Final
 from app.engine.view import Observation, View
 from app.model.evidence import Of, Value, name_of, tag_of
 from app.model.target import Target
-from app.rulebook.conditions import All, Condition, FactRef, Not, Now, Operand, SymptomSeen, Term, Use, VarRef
+from app.rulebook.conditions import AllOf, Condition, FactRef, Not, Now, Operand, SymptomSeen, Term, Use, VarRef
 
 Truth = bool | None
 _NUMBERS: Final = re.compile(r"\d+")
@@ -54,7 +54,7 @@ def evaluate(condition: Condition, scope: Scope) -> Verdict:
         return evaluate(condition.inner, scope)
     if isinstance(condition, Not):
         return _negated(condition.inner, scope)
-    if isinstance(condition, All):
+    if isinstance(condition, AllOf):
         return conjunction(evaluate(part, scope) for part in condition.of_all)
     return _disjunction(evaluate(part, scope) for part in condition.of_any)
 
@@ -99,7 +99,7 @@ def _negated(inner: Condition, scope: Scope) -> Verdict:
 
 
 def _empty(value: Value) -> bool:
-    return value is None or value == "" or value == ()
+    return value is None or value in ("", ())
 
 
 def _term(term: Term, scope: Scope) -> Verdict:

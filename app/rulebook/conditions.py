@@ -82,14 +82,14 @@ class SymptomSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class All:
+class AllOf:
     of_all: tuple[Condition, ...]
     because: str = ""
     must_know: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Any_:
+class AnyOf:
     of_any: tuple[Condition, ...]
     because: str = ""
     must_know: bool = False
@@ -112,7 +112,7 @@ class Use:
     must_know: bool = False
 
 
-Condition = Term | SymptomSeen | All | Any_ | Not | Use
+Condition = Term | SymptomSeen | AllOf | AnyOf | Not | Use
 
 
 def seconds(value: Any) -> float:
@@ -153,7 +153,7 @@ def compile_condition(raw: Any, macros: Mapping[str, Any], *, depth: int = 0) ->
         if not isinstance(value, list) or not value:
             raise RuleError(f"{key} takes a list of conditions that is not empty")
         parts = tuple(compile_condition(part, macros, depth=depth + 1) for part in value)
-        return All(parts, **notes) if key == "all" else Any_(parts, **notes)  # type: ignore[arg-type]
+        return AllOf(parts, **notes) if key == "all" else AnyOf(parts, **notes)  # type: ignore[arg-type]
     raise RuleError(f"unknown key {key!r} in a condition")
 
 
@@ -262,9 +262,9 @@ def symptoms_in(condition: Condition) -> set[str]:
 
 def children(condition: Condition) -> tuple[Condition, ...]:
     """The parts of a combined condition."""
-    if isinstance(condition, All):
+    if isinstance(condition, AllOf):
         return condition.of_all
-    if isinstance(condition, Any_):
+    if isinstance(condition, AnyOf):
         return condition.of_any
     if isinstance(condition, Not | Use):
         return (condition.inner,)
@@ -299,9 +299,9 @@ def say(condition: Condition) -> str:
         return say(condition.inner)
     if isinstance(condition, Not):
         return f"not ({say(condition.inner)})"
-    if isinstance(condition, All):
+    if isinstance(condition, AllOf):
         return " and ".join(say(part) for part in condition.of_all)
-    if isinstance(condition, Any_):
+    if isinstance(condition, AnyOf):
         return "(" + " or ".join(say(part) for part in condition.of_any) + ")"
     subject = condition.fact + (f" of the {condition.of}" if condition.of is not Of.THIS else "")
     if condition.op == "contrast":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from app.rulebook.book import Finding, Rulebook, Symptom
-from app.rulebook.conditions import All, Any_, Condition, Not, Term, Use, facts_in, symptoms_in
+from app.rulebook.conditions import AllOf, AnyOf, Condition, Not, Term, Use, facts_in, symptoms_in
 from app.rulebook.load import Problem, line_of
 
 _OPERATORS_OF = {
@@ -58,10 +58,10 @@ def _terms(condition: Condition) -> Iterator[Term]:
         yield condition
         for part in condition.where:
             yield from _terms(part)
-    elif isinstance(condition, All):
+    elif isinstance(condition, AllOf):
         for part in condition.of_all:
             yield from _terms(part)
-    elif isinstance(condition, Any_):
+    elif isinstance(condition, AnyOf):
         for part in condition.of_any:
             yield from _terms(part)
     elif isinstance(condition, Not | Use):

@@ -1,0 +1,1 @@
+"""Orchestration: material to evidence to steps, headless and behind the screens."""

@@ -1,0 +1,179 @@
+"""What `diagnose` prints: schema 1 as JSON or YAML, and text for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from app.model.evidence import Evidence
+from app.model.standing import Certainty, Standing, Step
+from app.runner.assemble import Judged, outcome_of
+
+SIGNS = {
+    Certainty.PROVEN: "●",
+    Certainty.LIKELY: "◐",
+    Certainty.POSSIBLE: "○",
+    Certainty.CONFLICT: "⚡",
+    Certainty.OUT: "–",
+}
+EXIT = {"fault_found": 3, "healthy": 0, "inconclusive": 4}
+_MOST_POSSIBLE = 8
+
+
+def stamp(at: float | None) -> str | None:
+    """Epoch seconds → ISO 8601 in UTC."""
+    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+
+
+def _record(evidence: Evidence) -> dict[str, Any]:
+    return {
+        "probe": evidence.probe, "target": str(evidence.target), "vantage": evidence.vantage, "outcome": evidence.outcome.value,
+        "excerpt": evidence.excerpt, "taken_at": stamp(evidence.taken_at), "command": evidence.command,
+    }  # fmt: skip
+
+
+def diagnoses_of(step: Step) -> list[Standing]:
+    """What is shown as a diagnosis: proven and likely ones, then the best of the possible; conflicts too."""
+    live = [standing for standing in step.standings if standing.certainty is not Certainty.OUT]
+    sure = [standing for standing in live if standing.certainty in (Certainty.PROVEN, Certainty.LIKELY)]
+    return sure + [standing for standing in live if standing not in sure][:_MOST_POSSIBLE]
+
+
+def to_data(judged: Sequence[Judged]) -> dict[str, Any]:
+    """Schema 1 of design section 5."""
+    return {"schema": 1, "outcome": outcome_of(judged), "incidents": [_incident(item) for item in judged]}
+
+
+def _incident(item: Judged) -> dict[str, Any]:
+    incident, step = item.case.incident, item.step
+    out = [standing for standing in step.standings if standing.certainty is Certainty.OUT]
+    ruled_out = [
+        {"finding": standing.finding, "cause": standing.cause, "because": standing.because} for standing in out
+    ]
+    return {
+        "image": incident.image,
+        "registry": incident.registry,
+        "action": incident.action if incident.action in ("pull", "push") else None,
+        "symptoms": list(step.symptoms),
+        "pods": len(incident.pods),
+        "nodes": list(incident.nodes),
+        "diagnoses": [
+            _diagnosis(standing, ruled_out if number == 0 else []) for number, standing in enumerate(diagnoses_of(step))
+        ],
+        "also_noticed": [
+            {
+                "finding": standing.finding,
+                "cause": standing.cause,
+                "targets": [str(target) for target in standing.targets],
+                "summary": standing.summary,
+            }
+            for standing in step.also_noticed
+        ],
+    }
+
+
+def _diagnosis(standing: Standing, ruled_out: list[dict[str, Any]]) -> dict[str, Any]:
+    records: dict[int, Evidence] = {}
+    for ground in standing.grounds:
+        if ground.evidence is not None and ground.value == "true":
+            records[id(ground.evidence)] = ground.evidence
+    return {
+        "finding": standing.finding,
+        "cause": standing.cause,
+        "certainty": "possible" if standing.certainty is Certainty.CONFLICT else standing.certainty.value,
+        "conflict": standing.certainty is Certainty.CONFLICT,
+        "targets": [str(target) for target in standing.targets],
+        "title": standing.title,
+        "summary": standing.summary,
+        "because": [
+            {"term": ground.text, "value": ground.value, "seen": ground.seen, "role": ground.role}
+            for ground in standing.grounds
+        ],
+        "evidence": [_record(evidence) for evidence in records.values()],
+        "ruled_out": ruled_out,
+        "missing": [
+            {
+                "probe": missing.probe,
+                "target": str(missing.target),
+                "fact": missing.fact,
+                "why": missing.why,
+                "by_hand": missing.by_hand,
+            }
+            for missing in standing.missing
+        ],
+        "fixes": [fix for _, fix in standing.fixes],
+    }
+
+
+def to_json(judged: Sequence[Judged]) -> str:
+    return json.dumps(to_data(judged), indent=1, ensure_ascii=False)
+
+
+def to_text(judged: Sequence[Judged], rulebook_fixes: dict[str, str]) -> str:
+    """For a terminal without colour and for a ticket; the same order as on screen."""
+    lines: list[str] = []
+    for item in judged:
+        incident, step = item.case.incident, item.step
+        what = (
+            " · ".join(part for part in (incident.action, incident.image or incident.registry) if part)
+            or "no image named"
+        )
+        where = f"{len(incident.pods)} pods on {len(incident.nodes)} nodes" if incident.pods else ""
+        lines.append(" · ".join(part for part in (what, where) if part))
+        lines.extend(f"    “{text[:300]}”" for text in incident.texts[:3])
+        shown = diagnoses_of(step)
+        if not shown:
+            lines.append(
+                "    ✓ healthy: no symptom, and a success was seen"
+                if step.outcome == "healthy"
+                else "    ? nothing to judge from"
+            )
+        for standing in shown:
+            lines.extend(_text_standing(standing, rulebook_fixes))
+        out = [standing for standing in step.standings if standing.certainty is Certainty.OUT]
+        if out:
+            lines.append("  ruled out")
+            lines.extend(f"    – {standing.finding}: {standing.because}" for standing in out[:6])
+            if len(out) > 6:
+                lines.append(f"    – and {len(out) - 6} more (-o json lists them)")
+        lines.extend(
+            f"  also noticed: {standing.title} ({', '.join(str(target) for target in standing.targets[:3])})"
+            for standing in step.also_noticed
+        )
+        lines.append("")
+    lines.append(
+        {
+            "fault_found": "A fault was found.",
+            "healthy": "Healthy.",
+            "inconclusive": "Inconclusive: what is missing is named above.",
+        }[outcome_of(judged)]
+    )
+    return "\n".join(lines)
+
+
+def _text_standing(standing: Standing, fixes: dict[str, str]) -> list[str]:
+    targets = ", ".join(str(target) for target in standing.targets[:4]) + (
+        f" and {len(standing.targets) - 4} more" if len(standing.targets) > 4 else ""
+    )
+    lines = [
+        f"  {SIGNS[standing.certainty]} {standing.certainty.value:8} {standing.title}   [{standing.finding}]   {targets}"
+    ]
+    if standing.certainty in (Certainty.PROVEN, Certainty.LIKELY, Certainty.CONFLICT):
+        lines.append(f"      {standing.summary}")
+        for ground in standing.grounds:
+            if ground.value == "true":
+                source = (
+                    f"  ← {ground.evidence.command}" if ground.evidence is not None and ground.evidence.command else ""
+                )
+                lines.append(f"      ✓ {ground.text}: {ground.seen or 'yes'}{source}")
+        if standing.because:
+            lines.append(f"      {standing.because}")
+        for kind, fix in standing.fixes[:4]:
+            lines.append(f"      fix ({kind.replace('_', ' ')}): {fixes.get(fix, fix)}")
+    for missing in standing.missing[:2]:
+        lines.append(
+            f"      ? {missing.fact}: {missing.why}" + (f"; by hand: {missing.by_hand}" if missing.by_hand else "")
+        )
+    return lines
