@@ -22,5 +22,5 @@ def run(words: Sequence[str]) -> int:
         ("log", state / "log"),
         ("cache", cache_dir()),
     ):
-        print(f"{name:11} {path}")  # noqa: T201 - this command's result
+        print(f"{name:11} {path}")
     return 0

@@ -47,7 +47,7 @@ def _load(path: Path | None) -> tuple[Rulebook, list[Problem], dict[str, str]]:
 
 
 def _check(path: Path | None) -> int:
-    from app.probes import ALL  # noqa: PLC0415 - the registry is needed by this gate alone
+    from app.probes import ALL
 
     book, problems, texts = _load(path)
     problems += lint(book, texts, {fact for probe in ALL for fact in probe.produces})
@@ -59,16 +59,16 @@ def _check(path: Path | None) -> int:
         if name.endswith(".cases.yaml"):
             problems += load_cases(name, text)[1]
     for problem in sorted(problems):
-        print(problem)  # noqa: T201 - this command's result
+        print(problem)
     if not book.findings:
-        print("rules check: no finding was read", file=sys.stderr)  # noqa: T201
+        print("rules check: no finding was read", file=sys.stderr)
         return 2
     if problems:
-        print(f"rules check: {len(problems)} mistakes", file=sys.stderr)  # noqa: T201
+        print(f"rules check: {len(problems)} mistakes", file=sys.stderr)
         return 2
     print(
         f"rules check: {len(book.findings)} findings, {len(book.symptoms)} symptoms, {len(book.facts)} facts: in order"
-    )  # noqa: T201
+    )
     return 0
 
 
@@ -86,7 +86,7 @@ def _test(path: Path | None, *, coverage: bool) -> int:
         )
         file, wrong = load_cases(name, text)
         if file is None or not finding:
-            print(wrong[0] if wrong else f"{name}: no finding lies beside these cases")  # noqa: T201
+            print(wrong[0] if wrong else f"{name}: no finding lies beside these cases")
             failed += 1
             continue
         for spec in file.cases:
@@ -94,32 +94,32 @@ def _test(path: Path | None, *, coverage: bool) -> int:
             said = run_case(spec, finding, book, seen)
             if said:
                 failed += 1
-                print(f"{name}: {spec.name}: {'; '.join(said)}")  # noqa: T201
+                print(f"{name}: {spec.name}: {'; '.join(said)}")
     if not ran:
-        print("rules test: no case was found", file=sys.stderr)  # noqa: T201
+        print("rules test: no case was found", file=sys.stderr)
         return 5
     if coverage:
         for finding_id, item in sorted(book.findings.items()):
             left = seen.missing(item)
             if left:
-                print(f"{item.where}: {finding_id}: no case makes true: {', '.join(left)}")  # noqa: T201
-    print(f"{ran - failed} passed, {failed} failed")  # noqa: T201
+                print(f"{item.where}: {finding_id}: no case makes true: {', '.join(left)}")
+    print(f"{ran - failed} passed, {failed} failed")
     return 3 if failed else 0
 
 
 def _show(ids: Sequence[str]) -> int:
     book, problems, _ = _load(None)
     for problem in problems:
-        print(problem, file=sys.stderr)  # noqa: T201
+        print(problem, file=sys.stderr)
     if not ids:
         for finding in sorted(book.findings.values(), key=lambda item: (item.layer, item.id)):
-            print(f"L{finding.layer:<3} {finding.file.priority} {finding.id:34} {finding.file.title}")  # noqa: T201
+            print(f"L{finding.layer:<3} {finding.file.priority} {finding.id:34} {finding.file.title}")
         return 0
     for ident in ids:
         if ident in book.findings:
-            print("\n".join(_finding_lines(book, ident)))  # noqa: T201
+            print("\n".join(_finding_lines(book, ident)))
         elif ident in book.symptoms:
-            print("\n".join(_symptom_lines(book, ident)))  # noqa: T201
+            print("\n".join(_symptom_lines(book, ident)))
         else:
             raise UsageError(f"no finding and no symptom {ident!r}", "`harborpilot rules show` lists the findings.")
     return 0

@@ -1,0 +1,265 @@
+"""Collection: unites what all probes want, asks each place once a round, and gives back more material."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+from app.model.evidence import Outcome, Price
+from app.model.exchange import Exchange
+from app.model.material import Document, Material
+from app.parsers.exchanges import decode_exchanges, encode_exchanges
+from app.ports import Clock, Credential, File, HttpRequest, Item, Journal, KubeApi, Nodes, Tree
+from app.ports import Command as NodeCommand
+from app.ports import Http
+from app.probes.base import Fetch, KubeExec, KubeGet, NodeItem, Probe, Scene, Want
+
+PAGE: Final = 500
+MOST_ITEMS: Final = 20_000
+_ROUNDS: Final = 3
+
+
+class Credentials(Protocol):
+    """Finds the login that a want names, and counts failing tries: one for each credential and realm in a whole session."""
+
+    def find(self, fetch: Fetch, material: Material) -> tuple[Credential | None, str]:
+        """(credential, why not)."""
+
+    def note(self, credential: Credential, request: HttpRequest, status: int | None) -> None:
+        """What a try came to."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What there is to ask: the live clients, or the simulated cluster."""
+
+    clock: Clock
+    kube: dict[str, KubeApi] = field(default_factory=dict)
+    """By cluster: `workload`, `harbor`."""
+    nodes: Nodes | None = None
+    http: Http | None = None
+    credentials: Credentials | None = None
+    jobs: int = 4
+    probe_timeout: float = 15.0
+
+
+Progress = Callable[[str, int, int], None]
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    del what, done, total
+
+
+@dataclass(slots=True)
+class Collector:
+    """Asks a world for what probes want. Remembers what was asked, so that nothing is asked twice."""
+
+    world: World
+    asked: set[object] = field(default_factory=set)
+    progress: Progress = _silent
+
+    async def gather(self, material: Material, scene: Scene, probes: Sequence[Probe]) -> Material:
+        """Rounds until nothing new is wanted (three at most, since an answer may show where to ask next)."""
+        for _ in range(_ROUNDS):
+            wants = self._new(want for probe in probes for want in probe.wants(material, scene))
+            if not wants:
+                break
+            material = await self._round(material, wants)
+        return material
+
+    def _new(self, wants: Iterable[Want]) -> list[Want]:
+        fresh = []
+        for want in wants:
+            key = _key(want)
+            if key not in self.asked:
+                self.asked.add(key)
+                fresh.append(want)
+        return fresh
+
+    async def _round(self, material: Material, wants: Sequence[Want]) -> Material:
+        jobs: list[Awaitable[list[Document]]] = []
+        for want in wants:
+            if isinstance(want, KubeGet):
+                jobs.append(self._kube_get(want))
+            elif isinstance(want, KubeExec):
+                jobs.append(self._kube_exec(want))
+        by_node: dict[str, list[Item]] = {}
+        for want in wants:
+            if isinstance(want, NodeItem) and want.item not in by_node.setdefault(want.node, []):
+                by_node[want.node].append(want.item)
+        limit = asyncio.Semaphore(self.world.jobs)
+        jobs.extend(self._node(node, items, limit) for node, items in by_node.items())
+        fetches = [want for want in wants if isinstance(want, Fetch)]
+        done = 0
+        documents: list[Document] = []
+        for finished in asyncio.as_completed(jobs):
+            documents.extend(await finished)
+            done += 1
+            self.progress("evidence", done, len(jobs) + len(fetches))
+        material = material.with_documents(documents)
+        if fetches and self.world.http is not None:
+            material = await self._fetch_all(material, fetches, done, len(jobs) + len(fetches))
+        return material
+
+    # --- Kubernetes ---
+
+    async def _kube_get(self, want: KubeGet) -> list[Document]:
+        kube = self.world.kube.get(want.cluster)
+        if kube is None:
+            return [Document(want.document, outcome=Outcome.SKIPPED, detail=f"no kube API of the {want.cluster} cluster is at hand")]
+        return [await read_object(kube, want, self.world.clock.now())]
+
+    async def _kube_exec(self, want: KubeExec) -> list[Document]:
+        kube = self.world.kube.get(want.cluster) or self.world.kube.get("workload")
+        if kube is None:
+            return [Document(want.document, outcome=Outcome.SKIPPED, detail="no kube API is at hand")]
+        sent = self.world.clock.now()
+        reply = await kube.exec(want.namespace, want.pod, want.container, want.command, *want.arguments)
+        received = self.world.clock.now()
+        text = reply.body
+        if want.command == "date" and reply.outcome is Outcome.OBSERVED:
+            try:
+                text = json.dumps({"remote": float(reply.body.strip()), "sent": sent, "received": received})
+            except ValueError:
+                return [Document(want.document, outcome=Outcome.UNPARSABLE, detail=f"date said {reply.body[:60]!r}")]
+        return [Document(want.document, text, reply.outcome, reply.status == 404, received, detail=reply.detail, source=reply.source)]
+
+    # --- Nodes ---
+
+    async def _node(self, node: str, items: list[Item], limit: asyncio.Semaphore) -> list[Document]:
+        if self.world.nodes is None:
+            return [Document(f"nodes/{node}/{_place(item)}", outcome=Outcome.SKIPPED, detail="nodes are not asked in this run") for item in items]
+        async with limit:
+            answer = await self.world.nodes.read(node, items)
+        documents = list(answer.documents)
+        if answer.outcome is not Outcome.OBSERVED:
+            known = {document.path for document in documents}
+            documents += [
+                Document(path, outcome=answer.outcome, detail=answer.detail, taken_at=self.world.clock.now())
+                for path in (f"nodes/{node}/{_place(item)}" for item in items)
+                if path not in known
+            ]
+            documents.append(Document(f"nodes/{node}/ssh.txt", outcome=answer.outcome, detail=answer.detail, taken_at=self.world.clock.now()))
+        return documents
+
+    # --- HTTP ---
+
+    async def _fetch_all(self, material: Material, fetches: Sequence[Fetch], done: int, total: int) -> Material:
+        """Anonymous requests side by side; those with a credential one after the other, since each failing try counts."""
+        free = [fetch for fetch in fetches if not fetch.secret]
+        priced = [fetch for fetch in fetches if fetch.secret]
+        limit = asyncio.Semaphore(8)
+
+        async def one(fetch: Fetch) -> list[Exchange]:
+            async with limit:
+                return [await self._exchange(fetch.request, None) for _ in range(fetch.times)]
+
+        found: list[Exchange] = []
+        for exchanges in await asyncio.gather(*(one(fetch) for fetch in free)):
+            found.extend(exchanges)
+            done += 1
+            self.progress("registry", done, total)
+        material = _with_exchanges(material, found)
+        for fetch in priced:
+            found = []
+            for _ in range(fetch.times):
+                credential, why = self.world.credentials.find(fetch, material) if self.world.credentials else (None, "no credential may be tried in this run")
+                if credential is None:
+                    found.append(Exchange(fetch.request.url, fetch.request.method, fetch.request.vantage, fetch.request.purpose, login=fetch.secret, login_variant=fetch.variant, error=f"skipped: {why}"))
+                    break
+                request = replace(fetch.request, credential=credential, login_variant=fetch.variant)
+                exchange = await self._exchange(request, credential)
+                found.append(exchange)
+                if self.world.credentials:
+                    self.world.credentials.note(credential, request, exchange.status)
+            material = _with_exchanges(material, [exchange for exchange in found if not exchange.error.startswith("skipped:")])
+            done += 1
+            self.progress("registry", done, total)
+        return material
+
+    async def _exchange(self, request: HttpRequest, credential: Credential | None) -> Exchange:
+        assert self.world.http is not None  # noqa: S101 - `_round` asks only with one
+        exchange = await self.world.http.exchange(request)
+        return replace(exchange, login=credential.origin, login_variant=request.login_variant) if credential else exchange
+
+
+def _key(want: Want) -> object:
+    if isinstance(want, Fetch):
+        request = want.request
+        return ("fetch", request.url, request.method, request.vantage, request.purpose, want.secret, want.variant, want.times, request.anchors_name, request.proxy)
+    if isinstance(want, KubeGet):
+        return ("get", want.path, tuple(sorted(want.query.items())), want.cluster, want.document)
+    return want
+
+
+def _place(item: Item) -> str:
+    if isinstance(item, File | Tree):
+        return item.path.lstrip("/")
+    if isinstance(item, NodeCommand):
+        return f"{item.id}.txt"
+    assert isinstance(item, Journal)  # noqa: S101 - the union is closed
+    return f"{item.unit}.log"
+
+
+def exchanges_path(vantage: str) -> str:
+    """`node/n1` → `nodes/n1/exchanges.json`; everything else is the operator's."""
+    return f"nodes/{vantage.partition('/')[2]}/exchanges.json" if vantage.startswith("node/") else "registry/exchanges.json"
+
+
+def _with_exchanges(material: Material, found: Iterable[Exchange]) -> Material:
+    by_path: dict[str, list[Exchange]] = {}
+    for exchange in found:
+        by_path.setdefault(exchanges_path(exchange.vantage), []).append(exchange)
+    documents = []
+    for path, exchanges in by_path.items():
+        text = material.text(path)
+        known = list(decode_exchanges(text)) if text else []
+        documents.append(Document(path, encode_exchanges([*known, *exchanges]), taken_at=max((e.taken_at or 0.0 for e in exchanges), default=None)))
+    return material.with_documents(documents)
+
+
+async def read_object(kube: KubeApi, want: KubeGet, now: float) -> Document:
+    """One object, text or list; a list is read page by page and merged, at most `MOST_ITEMS` items."""
+    query = dict(want.query)
+    single = want.path.rsplit("/", 1)[-1] == "log" or "/proxy/" in want.path
+    if not single and "limit" not in query:
+        query["limit"] = str(PAGE)
+    reply = await kube.get(want.path, query)
+    document = Document(want.document, reply.body, reply.outcome, reply.status == 404, now, detail=reply.detail, source=reply.source)
+    if reply.outcome is not Outcome.OBSERVED or single:
+        return document
+    try:
+        data: Any = json.loads(reply.body)
+    except ValueError:
+        return document
+    metadata = data.get("metadata") if isinstance(data, dict) else None
+    following = (metadata or {}).get("continue") if isinstance(metadata, dict) else None
+    if not following or "items" not in data:
+        return document
+    items = list(data["items"])
+    while following and len(items) < MOST_ITEMS:
+        reply = await kube.get(want.path, {**query, "continue": following})
+        if reply.outcome is not Outcome.OBSERVED:
+            break
+        page = json.loads(reply.body)
+        items.extend(page.get("items", []))
+        following = (page.get("metadata") or {}).get("continue")
+    data["items"] = items
+    if following:
+        data["metadata"]["remainingItemCount"] = max(1, int(data["metadata"].get("remainingItemCount") or 1))
+    else:
+        data["metadata"].pop("continue", None)
+        data["metadata"].pop("remainingItemCount", None)
+    return replace(document, text=json.dumps(data))
+
+
+def host_of(url: str) -> str:
+    """`https://h:8443/v2/` → `h:8443`."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+__all__ = ["Collector", "Credentials", "Price", "Progress", "World", "exchanges_path", "host_of", "read_object"]
