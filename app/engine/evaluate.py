@@ -116,6 +116,8 @@ def _term(term: Term, scope: Scope) -> Verdict:
 
 def _lacks(term: Term, seen: list[Observation], scope: Scope) -> Verdict:
     unwanted = [str(value) for value in _values(term.value, scope)]
+    if not unwanted:
+        return UNKNOWN
     for observation in seen:
         items = observation.value
         if isinstance(items, tuple) and any(tag_of(item) in unwanted or item in unwanted for item in items):

@@ -13,9 +13,8 @@ from app.model.evidence import Outcome, Price
 from app.model.exchange import Exchange
 from app.model.material import Document, Material
 from app.parsers.exchanges import decode_exchanges, encode_exchanges
-from app.ports import Clock, Credential, File, HttpRequest, Item, Journal, KubeApi, Nodes, Tree
+from app.ports import Clock, Credential, File, Http, HttpRequest, Item, Journal, KubeApi, Nodes, Tree
 from app.ports import Command as NodeCommand
-from app.ports import Http
 from app.probes.base import Fetch, KubeExec, KubeGet, NodeItem, Probe, Scene, Want
 
 PAGE: Final = 500
@@ -110,7 +109,13 @@ class Collector:
     async def _kube_get(self, want: KubeGet) -> list[Document]:
         kube = self.world.kube.get(want.cluster)
         if kube is None:
-            return [Document(want.document, outcome=Outcome.SKIPPED, detail=f"no kube API of the {want.cluster} cluster is at hand")]
+            return [
+                Document(
+                    want.document,
+                    outcome=Outcome.SKIPPED,
+                    detail=f"no kube API of the {want.cluster} cluster is at hand",
+                )
+            ]
         return [await read_object(kube, want, self.world.clock.now())]
 
     async def _kube_exec(self, want: KubeExec) -> list[Document]:
@@ -126,13 +131,28 @@ class Collector:
                 text = json.dumps({"remote": float(reply.body.strip()), "sent": sent, "received": received})
             except ValueError:
                 return [Document(want.document, outcome=Outcome.UNPARSABLE, detail=f"date said {reply.body[:60]!r}")]
-        return [Document(want.document, text, reply.outcome, reply.status == 404, received, detail=reply.detail, source=reply.source)]
+        return [
+            Document(
+                want.document,
+                text,
+                reply.outcome,
+                reply.status == 404,
+                received,
+                detail=reply.detail,
+                source=reply.source,
+            )
+        ]
 
     # --- Nodes ---
 
     async def _node(self, node: str, items: list[Item], limit: asyncio.Semaphore) -> list[Document]:
         if self.world.nodes is None:
-            return [Document(f"nodes/{node}/{_place(item)}", outcome=Outcome.SKIPPED, detail="nodes are not asked in this run") for item in items]
+            return [
+                Document(
+                    f"nodes/{node}/{_place(item)}", outcome=Outcome.SKIPPED, detail="nodes are not asked in this run"
+                )
+                for item in items
+            ]
         async with limit:
             answer = await self.world.nodes.read(node, items)
         documents = list(answer.documents)
@@ -143,7 +163,14 @@ class Collector:
                 for path in (f"nodes/{node}/{_place(item)}" for item in items)
                 if path not in known
             ]
-            documents.append(Document(f"nodes/{node}/ssh.txt", outcome=answer.outcome, detail=answer.detail, taken_at=self.world.clock.now()))
+            documents.append(
+                Document(
+                    f"nodes/{node}/ssh.txt",
+                    outcome=answer.outcome,
+                    detail=answer.detail,
+                    taken_at=self.world.clock.now(),
+                )
+            )
         return documents
 
     # --- HTTP ---
@@ -167,16 +194,32 @@ class Collector:
         for fetch in priced:
             found = []
             for _ in range(fetch.times):
-                credential, why = self.world.credentials.find(fetch, material) if self.world.credentials else (None, "no credential may be tried in this run")
+                credential, why = (
+                    self.world.credentials.find(fetch, material)
+                    if self.world.credentials
+                    else (None, "no credential may be tried in this run")
+                )
                 if credential is None:
-                    found.append(Exchange(fetch.request.url, fetch.request.method, fetch.request.vantage, fetch.request.purpose, login=fetch.secret, login_variant=fetch.variant, error=f"skipped: {why}"))
+                    found.append(
+                        Exchange(
+                            fetch.request.url,
+                            fetch.request.method,
+                            fetch.request.vantage,
+                            fetch.request.purpose,
+                            login=fetch.secret,
+                            login_variant=fetch.variant,
+                            error=f"skipped: {why}",
+                        )
+                    )
                     break
                 request = replace(fetch.request, credential=credential, login_variant=fetch.variant)
                 exchange = await self._exchange(request, credential)
                 found.append(exchange)
                 if self.world.credentials:
                     self.world.credentials.note(credential, request, exchange.status)
-            material = _with_exchanges(material, [exchange for exchange in found if not exchange.error.startswith("skipped:")])
+            material = _with_exchanges(
+                material, [exchange for exchange in found if not exchange.error.startswith("skipped:")]
+            )
             done += 1
             self.progress("registry", done, total)
         return material
@@ -184,13 +227,26 @@ class Collector:
     async def _exchange(self, request: HttpRequest, credential: Credential | None) -> Exchange:
         assert self.world.http is not None  # noqa: S101 - `_round` asks only with one
         exchange = await self.world.http.exchange(request)
-        return replace(exchange, login=credential.origin, login_variant=request.login_variant) if credential else exchange
+        return (
+            replace(exchange, login=credential.origin, login_variant=request.login_variant) if credential else exchange
+        )
 
 
 def _key(want: Want) -> object:
     if isinstance(want, Fetch):
         request = want.request
-        return ("fetch", request.url, request.method, request.vantage, request.purpose, want.secret, want.variant, want.times, request.anchors_name, request.proxy)
+        return (
+            "fetch",
+            request.url,
+            request.method,
+            request.vantage,
+            request.purpose,
+            want.secret,
+            want.variant,
+            want.times,
+            request.anchors_name,
+            request.proxy,
+        )
     if isinstance(want, KubeGet):
         return ("get", want.path, tuple(sorted(want.query.items())), want.cluster, want.document)
     return want
@@ -207,7 +263,11 @@ def _place(item: Item) -> str:
 
 def exchanges_path(vantage: str) -> str:
     """`node/n1` → `nodes/n1/exchanges.json`; everything else is the operator's."""
-    return f"nodes/{vantage.partition('/')[2]}/exchanges.json" if vantage.startswith("node/") else "registry/exchanges.json"
+    return (
+        f"nodes/{vantage.partition('/')[2]}/exchanges.json"
+        if vantage.startswith("node/")
+        else "registry/exchanges.json"
+    )
 
 
 def _with_exchanges(material: Material, found: Iterable[Exchange]) -> Material:
@@ -218,7 +278,13 @@ def _with_exchanges(material: Material, found: Iterable[Exchange]) -> Material:
     for path, exchanges in by_path.items():
         text = material.text(path)
         known = list(decode_exchanges(text)) if text else []
-        documents.append(Document(path, encode_exchanges([*known, *exchanges]), taken_at=max((e.taken_at or 0.0 for e in exchanges), default=None)))
+        documents.append(
+            Document(
+                path,
+                encode_exchanges([*known, *exchanges]),
+                taken_at=max((e.taken_at or 0.0 for e in exchanges), default=None),
+            )
+        )
     return material.with_documents(documents)
 
 
@@ -229,7 +295,9 @@ async def read_object(kube: KubeApi, want: KubeGet, now: float) -> Document:
     if not single and "limit" not in query:
         query["limit"] = str(PAGE)
     reply = await kube.get(want.path, query)
-    document = Document(want.document, reply.body, reply.outcome, reply.status == 404, now, detail=reply.detail, source=reply.source)
+    document = Document(
+        want.document, reply.body, reply.outcome, reply.status == 404, now, detail=reply.detail, source=reply.source
+    )
     if reply.outcome is not Outcome.OBSERVED or single:
         return document
     try:
