@@ -38,10 +38,12 @@ class Exchange:
     """One request and what came of it. Later layers are empty where an earlier one failed."""
 
     url: str
+    """With the host as dialled. In a hand-made transcript the scheme (`//host/path`) or the host (`/path`) may be unknown."""
     method: str = "GET"
     vantage: str = "operator"
     purpose: str = ""
-    """`ping`, `token`, `token-login`, `manifest`, `manifest-login`, `blob`, `realm`, `api`, `tls`, `other`."""
+    """`ping`, `ping-login`, `bearer`, `token`, `token-login`, `manifest`, `manifest-login`, `blob`, `upload`, `realm`, `api`,
+    `tls`, `other`."""
     addresses: tuple[str, ...] = ()
     dns: str = ""
     """`ok`, `nxdomain`, `servfail`, `timeout`; empty: not seen."""
@@ -59,7 +61,7 @@ class Exchange:
     body: str = ""
     """Cut to 16 KiB; tokens in it are replaced before it is stored."""
     token: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
-    """For a token answer: `kid`, `claims`, `issued_at`, `expires_in`; never the token."""
+    """For a token answer: `kid`, `claims`, `issued_at`, `expires_in`, `empty` (200 without a token); never the token."""
     ms: float | None = None
     """From sending the request to the last byte of the answer."""
     login: str = ""
@@ -73,3 +75,11 @@ class Exchange:
     error: str = ""
     """What the failing layer said, as its library words it."""
     taken_at: float | None = None
+    partial: bool = False
+    """Taken from a hand-made excerpt: headers and a login may be left out of it."""
+    bearer: bool = False
+    """A Bearer token was sent."""
+    body_seen: bool = True
+    """False where the answer's body was not kept: an empty `body` then says nothing."""
+    body_sha256: str = ""
+    """SHA-256 of the whole body (hex), where it was read to its end."""
