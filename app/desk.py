@@ -66,7 +66,10 @@ class Desk(Protocol):
         """Follow the evidence alone, or one step at a time."""
 
     async def answer(self, question: str, value: str) -> WalkView:
-        """The operator's answer: number of the branch from 1, or `unknown`."""
+        """The operator's answer: number of the branch from 1, or `unknown`.
+
+        Question `price` with `unknown` declines the step that has a price.
+        """
 
     async def object_to(self, probe: str, target: Target, reason: str) -> WalkView:
         """Leave a piece of evidence out, with the reason recorded."""

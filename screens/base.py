@@ -80,6 +80,7 @@ class Page(Keyed[None]):
     BINDINGS = [
         Binding("question_mark,f1", "app.help", "help", key_display="?", id="app.help"),
         key("escape", "leave", "back", id="page.back"),
+        Binding("ctrl+q,f10", "app.quit", "quit", key_display="ctrl+q", show=False, id="app.quit"),
     ]
     DEFAULT_CSS = """
     Page { background: $background; }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 from textual.content import Content
@@ -41,22 +42,18 @@ class KeyBar(Static):
 
     def _content(self) -> Content:
         screen = self.screen
-        seen: set[str] = set()
+        remapped: dict[str, str] = getattr(self.app, "remapped", {})
         rows: list[list[Content]] = [[]]
-        used, width = 0, max(20, self.size.width - 2 if self.size.width else self.app.size.width - 2)
-        order = {str(binding.action): index for index, binding in enumerate(getattr(screen, "key_order", []))}
-        active = [item for item in screen.active_bindings.values() if item.node in (screen, self.app)]
-        active.sort(key=lambda item: order.get(item.binding.action, 999))
-        for item in active:
-            binding = item.binding
-            if not binding.show or not binding.description or binding.action in seen:
+        used, width = 0, max(20, (self.size.width or self.app.size.width) - 2)
+        for binding in getattr(screen, "key_order", []):
+            if not binding.show or not isinstance(screen, HasKeys) or screen.why_not_action(binding.action):
                 continue
-            if isinstance(screen, HasKeys) and screen.why_not_action(binding.action):
-                continue
-            seen.add(binding.action)
-            key = binding.key_display or self.app.get_key_display(binding)
+            shown = binding.key_display or ""
+            keys = remapped.get(binding.id or "", binding.key)
+            if not shown or keys != binding.key:
+                shown = self.app.get_key_display(replace(binding, key=keys.split(",")[0], key_display=None))
             click = Style.from_meta({"@click": self._click(binding.action)})
-            label = Content.assemble((key, "bold $text-accent"), " ", binding.description).stylize(click)
+            label = Content.assemble((shown, "bold $text-accent"), " ", binding.description).stylize(click)
             if used and used + label.cell_length > width:
                 rows.append([])
                 used = 0

@@ -38,8 +38,6 @@ class Rows(OptionList):
     BINDINGS = [
         Binding("j", "cursor_down", "down", show=False, id="list.down"),
         Binding("k", "cursor_up", "up", show=False, id="list.up"),
-        Binding("g", "first", "top", show=False, id="list.top"),
-        Binding("G", "last", "bottom", show=False, id="list.bottom"),
         Binding("ctrl+d", "page_down", "page down", show=False, id="list.page_down"),
         Binding("ctrl+u", "page_up", "page up", show=False, id="list.page_up"),
     ]
@@ -50,6 +48,15 @@ class Rows(OptionList):
     Rows > .option-list--option-highlighted { color: $foreground; background: $boost; text-style: none; }
     Rows:focus > .option-list--option-highlighted { color: $foreground; background: $primary 35%; text-style: bold; }
     """
+
+
+class LongRows(Rows):
+    """Rows of a screen that leaves g and G free for top and bottom."""
+
+    BINDINGS = [
+        Binding("g", "first", "top", show=False, id="list.top"),
+        Binding("G", "last", "bottom", show=False, id="list.bottom"),
+    ]
 
 
 class Table(Vertical):
@@ -78,12 +85,14 @@ class Table(Vertical):
     class Moved(Chosen):
         """The cursor stands on another row."""
 
-    def __init__(self, columns: Sequence[Column], *, id: str, head: bool = True) -> None:  # noqa: A002 - Textual's name
+    def __init__(self, columns: Sequence[Column], *, id: str, head: bool = True, ends: bool = True) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
         self.columns = tuple(columns)
         self.lines: tuple[Line, ...] = ()
         self.words = ""
         self._head = head
+        self._ends = ends
+        self._at: int | None = None
         self._shown: tuple[Line, ...] = ()
         self._empty: Content = Content("")
         self._width = 0
@@ -92,7 +101,7 @@ class Table(Vertical):
         head = Static("", classes="table-head", markup=False)
         head.display = self._head
         yield head
-        yield Rows(markup=False)
+        yield (LongRows if self._ends else Rows)(markup=False)
         yield Static("", classes="table-empty", markup=False)
 
     @property

@@ -1,0 +1,493 @@
+"""The walk: questions on the path, the one that is open, its evidence, the standings, what is unknown."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.widgets import Static
+
+from app.model.evidence import OPERATOR_ANSWER, Evidence, Outcome
+from app.model.standing import Asked, Certainty, Collect, Standing
+from app.model.target import Target
+from app.model.view import TrainingStrip, UnknownRow, WalkView
+from screens import messages as ask
+from screens.base import Page, key
+from screens.board import lock_text
+from screens.widgets.pane import Pane
+from screens.widgets.text import (
+    CURSOR,
+    FAILING,
+    MUTED,
+    UNKNOWN,
+    WORDS,
+    WORKS,
+    assemble,
+    bad,
+    clock_time,
+    count,
+    fact_value,
+    lines,
+    muted,
+    one_line,
+    outcome,
+    plain,
+    rule,
+    sign,
+    stopwatch,
+    targets,
+    unknown,
+    warn,
+)
+
+EXCERPT_LINES = 8
+
+
+class WalkScreen(Page):
+    """One incident. Wide: path and question left, standings right; narrow: two tabs."""
+
+    BINDINGS = [
+        key("1", "answer-1", "answer", id="walk.answer_1", shown="1-9"),
+        *[key(str(n), f"answer-{n}", f"answer {n}", id=f"walk.answer_{n}", show=False) for n in range(2, 10)],
+        key("0", "answer-unknown", "unknown", id="walk.unknown"),
+        key("enter", "next", "next step", id="walk.next"),
+        key("y", "consent", "yes, at that price", id="walk.consent"),
+        key("x", "object", "object", id="walk.object"),
+        key("i", "supply", "supply by hand", id="walk.supply"),
+        key("b", "back", "back", id="walk.back"),
+        key("s", "auto", "step/auto", id="walk.auto"),
+        key("e", "evidence", "evidence", id="walk.evidence"),
+        key("w", "why", "why", id="walk.why"),
+        key("l", "plan", "pull plan", id="walk.pull_plan"),
+        key("f", "fixes", "fixes", id="walk.fixes"),
+        key("g", "go", "go on", id="walk.go_on"),
+        key("H", "hint", "hint", id="walk.hint"),
+        key("D", "give_up", "give up and debrief", id="walk.give_up"),
+        key("c", "copy", "copy", id="page.copy", show=False),
+        key("ctrl+s,f2", "report", "save report", id="page.save", show=False),
+        key("tab", "pane", "other pane", id="walk.pane"),
+        key("escape", "leave", "board", id="page.back"),
+    ]
+    DEFAULT_CSS = """
+    WalkScreen #strip { height: auto; max-height: 4; padding: 0 1; background: $boost; display: none; }
+    WalkScreen #strip.-on { display: block; }
+    WalkScreen #status { height: auto; max-height: 2; padding: 0 1; display: none; }
+    WalkScreen #status.-on { display: block; }
+    WalkScreen #tabs { height: 1; padding: 0 1; display: none; }
+    WalkScreen.-narrow #tabs { display: block; }
+    WalkScreen #columns { height: 1fr; }
+    WalkScreen #path { width: 2fr; }
+    WalkScreen #side { width: 1fr; }
+    WalkScreen.-narrow.-tab-path #side { display: none; }
+    WalkScreen.-narrow.-tab-side #path { display: none; }
+    """
+
+    PANE: ClassVar[type[Pane]] = Pane
+
+    def __init__(self, view: WalkView) -> None:
+        super().__init__()
+        self.view = view
+        self.add_class("-tab-path")
+
+    def body(self) -> ComposeResult:
+        yield Static("", id="strip", markup=False)
+        yield from self.above()
+        yield Static("", id="tabs", markup=False)
+        yield Static("", id="status", markup=False)
+        with Horizontal(id="columns"):
+            yield self.PANE("Path", id="path")
+            yield self.PANE("Standings", id="side")
+
+    def above(self) -> ComposeResult:
+        """What stands above the columns; the replay puts its time line there."""
+        yield from ()
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.query_one("#path", Pane).focus()
+
+    def show(self, view: WalkView) -> None:
+        """Draw another state, the open question in sight."""
+        self.view = view
+        self.redraw()
+
+    # --- drawing ---
+
+    def head(self) -> Content:
+        view = self.view
+        mode = "auto ▸▸" if view.auto else "step by step"
+        right = f"{mode}   step {view.number}   evidence {view.collected}/{view.wanted}   {clock_time(view.now)}"
+        left = assemble("‹ board   ", one_line(view.incident.title))
+        if view.incident.nodes:
+            left += plain(f" · {count(view.incident.nodes, 'node')}")
+        if self.app.size.width < 100:
+            right = f"{'auto ▸▸' if view.auto else 'step'}  {view.collected}/{view.wanted}"
+            left = left.truncate(max(20, self.app.size.width - len(right) - 5), ellipsis=True)
+        return self.spread(left, plain(right))
+
+    def draw(self) -> None:
+        view = self.view
+        strip = self.query_one("#strip", Static)
+        strip.set_class(view.training is not None, "-on")
+        if view.training is not None:
+            strip.update(training_strip(view.training))
+        side = self.has_class("-tab-side")
+        tab = ("bold reverse", MUTED)
+        self.query_one("#tabs", Static).update(
+            assemble(
+                (" walk ", tab[side]),
+                " ",
+                (f" standings {len(self._open())} ", tab[not side]),
+                ("   tab changes", MUTED),
+            )
+        )
+        notes = self._status()
+        status = self.query_one("#status", Static)
+        status.update(lines(notes))
+        status.set_class(bool(notes), "-on")
+        path = self.query_one("#path", Pane)
+        path.show(self._path())
+        self.query_one("#side", Pane).show(self._side())
+        self.call_after_refresh(self._question_in_sight)
+
+    def _question_in_sight(self) -> None:
+        """With a long path the open question, not the oldest answer, is what has to be on screen."""
+        if self.is_mounted:
+            path = self.query_one("#path", Pane)
+            answered = max(0, len(self.view.step.path) - 4)
+            path.scroll_to(y=answered, animate=False)
+
+    def _status(self) -> list[Content]:
+        view = self.view
+        notes: list[Content] = []
+        if view.problem:
+            notes.append(bad(view.problem))
+        if view.busy:
+            notes.append(assemble(("… ", "bold $text-accent"), view.busy))
+        elif view.price:
+            notes.append(warn(f"The next step has a price: {view.price}.  y pays it, 0 or i goes round it."))
+        return notes
+
+    def _path(self) -> Content:
+        view = self.view
+        out: list[Content | str] = []
+        for text in view.differences:
+            out.append(assemble(("The failing have, the healthy have not: ", "bold $text-accent"), text))
+        asked = view.asks.question if view.asks else None
+        for question in view.step.path:
+            if asked is None or question.id != asked.id:
+                out += answered(question)
+        if asked is not None:
+            out += ["", *self._open_question(asked)]
+        elif isinstance(view.step.next, Collect):
+            out += ["", *self._collecting(view.step.next)]
+        else:
+            out += ["", *self._ending()]
+        if not view.step.path and not view.evidence and asked is None and not view.busy:
+            out.append(muted("Nothing has been read yet. enter takes the first step, s lets it run."))
+        out += self._last_evidence(asked)
+        return lines(out)
+
+    def _open_question(self, asked: Asked) -> list[Content | str]:
+        out: list[Content | str] = [assemble((f"{CURSOR} ", "bold $text-accent"), (asked.text, "bold"))]
+        out += [muted(f"  {line}") for line in asked.why.splitlines()]
+        for number, choice in enumerate(asked.choices, start=1):
+            says = {"true": "evidence says so", "false": choice.because and f"not so: {choice.because}"}.get(
+                choice.value, ""
+            )
+            note = f"   {says}" if says else ""
+            out.append(assemble("    ", (str(number), "bold $text-accent"), f"  {choice.label}", (note, MUTED)))
+        out.append(assemble("    ", ("0", "bold $text-accent"), "  unknown"))
+        if asked.by_hand:
+            out += ["", assemble(("  By hand (i pastes its output):  ", MUTED), asked.by_hand)]
+        return out
+
+    def _collecting(self, step: Collect) -> list[Content | str]:
+        view = self.view
+        verb = "Reading" if view.busy else "Next to read"
+        out: list[Content | str] = [
+            assemble((f"{CURSOR} ", "bold $text-accent"), (f"{verb}: {count(len(step.wanted), 'item')}", "bold"))
+        ]
+        by_probe: dict[str, list[Target]] = {}
+        for probe, target in step.wanted:
+            by_probe.setdefault(probe, []).append(target)
+        for probe, items in list(by_probe.items())[:6]:
+            out.append(assemble(f"    {probe}", (f"   {targets(items, 2)}", MUTED)))
+        if len(by_probe) > 6:
+            out.append(muted(f"    and {len(by_probe) - 6} more kinds"))
+        return out
+
+    def _ending(self) -> list[Content | str]:
+        view = self.view
+        best = next(iter(self._open()), None)
+        reason = view.done.reason if view.done else ""
+        if view.step.outcome == "healthy":
+            return [assemble((f"{WORKS} Nothing fails here.", "bold $text-success")), plain(f"  {reason}")]
+        if best is None or best.certainty not in {Certainty.PROVEN, Certainty.LIKELY}:
+            return [
+                assemble((f"{UNKNOWN} No finding is likely yet.", "bold")),
+                plain(f"  {reason}" if reason else "  Everything that could be read has been read."),
+                plain("  What is unknown stands in the standings; i supplies it by hand, b takes a step back."),
+            ]
+        out: list[Content | str] = [
+            assemble(sign(best.certainty), f" {WORDS[best.certainty]}: ", (best.title, "bold")),
+            plain(f"  {best.summary}"),
+            assemble(("  on ", MUTED), targets(best.targets)) if best.targets else Content(""),
+        ]
+        others = [item for item in self._open()[1:] if item.certainty in {Certainty.PROVEN, Certainty.LIKELY}]
+        out += [
+            assemble(
+                "  and ", sign(item.certainty), f" {WORDS[item.certainty]}: {item.title} on {targets(item.targets, 2)}"
+            )
+            for item in others
+        ]
+        out.append("")
+        if best.fixes:
+            out.append(plain("  w why and what else   f fixes   g go on with what this does not explain"))
+        else:
+            out.append(plain("  w why and what else   g go on with what this does not explain"))
+        return out
+
+    def _last_evidence(self, asked: Asked | None) -> list[Content | str]:
+        """Evidence of the open question, else the newest."""
+        chosen = tuple(asked.evidence) if asked and asked.evidence else self.view.evidence[-2:]
+        out: list[Content | str] = []
+        for item in chosen[:3]:
+            out += ["", *evidence_lines(item, EXCERPT_LINES)]
+        return out
+
+    def _open(self) -> list[Standing]:
+        return [item for item in self.view.step.standings if item.certainty is not Certainty.OUT]
+
+    def _side(self) -> Content:
+        view = self.view
+        out: list[Content | str] = []
+        if not view.step.standings:
+            out.append(muted("No finding stands yet: nothing has been read that could rank one."))
+        for item in view.step.standings:
+            out += standing_lines(item)
+        if view.step.also_noticed:
+            out += ["", rule("Also noticed, explains nothing here")]
+            out += [
+                assemble("  ", one_line(item.title), (f"  {targets(item.targets, 1)}", MUTED))
+                for item in view.step.also_noticed
+            ]
+        out += ["", rule("Unknown")]
+        if not view.unknowns:
+            out.append(muted("nothing that would matter"))
+        for row in view.unknowns:
+            out += unknown_lines(row)
+        out += ["", muted(f"lock: {lock_text(view.header).plain}")]
+        return lines(out)
+
+    # --- keys ---
+
+    def why_not(self, name: str) -> str:
+        view = self.view
+        asks, busy = view.asks, view.busy
+        if name == "answer-unknown":
+            return "" if asks or view.price else "No question is open."
+        if name.startswith("answer-"):
+            if asks is None:
+                return f"No question is open: {busy or 'the walk waits for the next step'}."
+            if int(name.partition("-")[2]) > len(asks.question.choices):
+                return f"This question has {count(len(asks.question.choices), 'answer')}; 0 is unknown."
+        if name == "next":
+            if busy:
+                return f"Still {busy}."
+            if view.price:
+                return "The next step has a price; y pays it."
+            if not isinstance(view.step.next, Collect):
+                return "Nothing is left to read: answer the question, or look at the standings."
+        if name == "consent" and not view.price:
+            return "Nothing with a price waits for consent."
+        if name == "object" and not view.evidence:
+            return "There is no evidence to object to yet."
+        if name == "supply" and not view.unknowns and not (asks and asks.question.by_hand):
+            return "Nothing is unknown that a command by hand could tell."
+        if name == "back" and view.number <= 1:
+            return "This is the first step; esc goes to the board."
+        if name == "evidence" and not view.evidence:
+            return "Nothing has been read yet."
+        if name == "why" and not view.step.standings:
+            return "No finding stands yet."
+        if name == "fixes":
+            best = next(iter(self._open()), None)
+            if best is None or best.certainty not in {Certainty.PROVEN, Certainty.LIKELY}:
+                return "No finding is proven or likely yet; a fix without one would be a guess."
+            if not best.fixes:
+                return f"There is no fix for this finding: {one_line(best.title)}."
+        if name == "go" and not any(item.certainty is Certainty.PROVEN for item in view.step.standings):
+            return "There is no proven diagnosis to go on from."
+        if name == "plan" and not view.incident.registry and not view.incident.nodes:
+            return "The pull plan needs an image and a node; neither is known."
+        if name == "hint":
+            if view.training is None:
+                return "Hints belong to practice."
+            if not view.training.hints_left:
+                return "All hints are used."
+        if name == "give_up" and view.training is None:
+            return "This is not practice."
+        return ""
+
+    def do_answer(self, number: str) -> None:
+        if self.view.asks is not None:
+            self.say(ask.Answer(self.view.asks.question.id, number))
+        elif number == "unknown" and isinstance(self.view.step.next, Collect):
+            self.say(ask.Answer("price", "unknown"))
+
+    def do_next(self) -> None:
+        self.say(ask.CollectNext())
+
+    def do_consent(self) -> None:
+        self.say(ask.CollectNext(consent=True))
+
+    def do_object(self) -> None:
+        self.say(ask.ObjectTo(self.view.evidence))
+
+    def do_supply(self) -> None:
+        asked = self.view.asks
+        if asked is not None and asked.question.by_hand:
+            question = asked.question
+            self.say(
+                ask.Supply(UnknownRow(question.text, by_hand=question.by_hand, paste_as=question.paste_as or "text"))
+            )
+        else:
+            self.say(ask.Supply(next((row for row in self.view.unknowns if row.by_hand), self.view.unknowns[0])))
+
+    def do_back(self) -> None:
+        self.say(ask.StepBack())
+
+    def do_auto(self) -> None:
+        self.say(ask.SetAuto(not self.view.auto))
+
+    def do_evidence(self) -> None:
+        self.say(ask.ShowEvidence())
+
+    def do_why(self) -> None:
+        self.say(ask.ShowDiagnosis())
+
+    def do_plan(self) -> None:
+        self.say(ask.ShowPullPlan())
+
+    def do_fixes(self) -> None:
+        self.say(ask.ShowDiagnosis("fixes"))
+
+    def do_go(self) -> None:
+        self.say(ask.GoOn())
+
+    def do_hint(self) -> None:
+        self.say(ask.TakeHint(self.view.training.next_hint_cost if self.view.training else 0))
+
+    def do_give_up(self) -> None:
+        self.say(ask.GiveUp())
+
+    def do_copy(self) -> None:
+        pane = self.query_one("#side" if self.has_class("-tab-side") and self.has_class("-narrow") else "#path", Pane)
+        self.say(ask.CopyText(pane.text, "this pane"))
+
+    def do_report(self) -> None:
+        self.say(ask.Report())
+
+    def do_pane(self) -> None:
+        """The other pane: on a narrow screen the other tab."""
+        side = self.query_one("#side", Pane)
+        to_side = not (self.has_class("-tab-side") if self.has_class("-narrow") else side.has_focus)
+        self.set_class(to_side, "-tab-side")
+        self.set_class(not to_side, "-tab-path")
+        (side if to_side else self.query_one("#path", Pane)).focus()
+        self.redraw()
+
+
+def training_strip(strip: TrainingStrip) -> Content:
+    """Pager text, time and price of a practice run."""
+    late = strip.elapsed > strip.par
+    clock = assemble(
+        (f"{stopwatch(strip.elapsed)} of par {stopwatch(strip.par)}", "bold $text-warning" if late else "bold")
+    )
+    rest = f"   price {strip.price}   hints {strip.hints_used} used, {strip.hints_left} left"
+    out = [
+        assemble(("practice  ", "bold $text-success"), clock, rest),
+        assemble(("pager  ", MUTED), one_line(strip.pager)),
+    ]
+    if strip.hint:
+        out.append(assemble(("hint  ", "bold $text-accent"), one_line(strip.hint)))
+    return lines(out)
+
+
+def answered(question: Asked) -> list[Content | str]:
+    """A question on the path: its answer beside it, why the others were not taken below."""
+    if question.taken is None:
+        return [assemble(f"{UNKNOWN} ", question.text, ("   open", MUTED))]
+    choice = question.choices[question.taken]
+    mark = {"yes": (WORKS, "$text-success"), "no": (FAILING, "bold $text-error")}.get(
+        choice.label.split(",")[0].strip().lower(), ("·", "")
+    )
+    by = {"operator": "   you said so", OPERATOR_ANSWER: "   you said so", "otherwise": "   not known, so on"}.get(
+        question.by, ""
+    )
+    if question.by == "otherwise":
+        mark = (UNKNOWN, "$text-warning")
+    return [assemble(mark, f" {question.text}  ", (choice.label, "bold"), (by, MUTED))]
+
+
+def evidence_lines(item: Evidence, most: int) -> list[Content | str]:
+    """What was asked of whom, when, the excerpt, what was read from it."""
+    where = str(item.target)
+    out: list[Content | str] = [
+        assemble(
+            (item.command or item.probe, "bold"),
+            (f"   {where}   from {item.vantage}   {clock_time(item.taken_at)}", MUTED),
+        )
+    ]
+    if item.outcome is not Outcome.OBSERVED:
+        out.append(Content.assemble("  ", outcome(item), plain(f": {item.detail}" if item.detail else "")))
+    shown = item.excerpt.splitlines()
+    out += [plain(f"  │ {line}") for line in shown[:most]]
+    if len(shown) > most:
+        out.append(muted(f"  │ … {count(len(shown) - most, 'more line')}; e shows all"))
+    for fact, value in list(item.facts.items())[:most]:
+        bound = f" ± {item.bounds[fact]:g}" if fact in item.bounds else ""
+        out.append(assemble((f"  {fact} = ", MUTED), f"{fact_value(value)}{bound}"))
+    return out
+
+
+def standing_lines(item: Standing) -> list[Content | str]:
+    word = WORDS[item.certainty]
+    if item.certainty is Certainty.OUT:
+        return [
+            assemble(
+                sign(item.certainty),
+                (f" {word}  {one_line(item.title)}", MUTED),
+                (f"  {item.because}" if item.because else "", MUTED),
+            )
+        ]
+    many = (
+        f"   {count(len(item.targets), 'target')}"
+        if len(item.targets) > 1
+        else f"   {item.targets[0]}"
+        if item.targets
+        else ""
+    )
+    out: list[Content | str] = [
+        assemble(sign(item.certainty), f" {word}  ", (one_line(item.title), "bold"), (many, MUTED))
+    ]
+    if item.certainty is Certainty.CONFLICT:
+        out.append(
+            plain(
+                f"  proved and ruled out at once: {item.because or 'x objects to the evidence you do not trust'}",
+                "$text-warning",
+            )
+        )
+    return out
+
+
+def unknown_lines(row: UnknownRow) -> list[Content | str]:
+    out: list[Content | str] = [unknown(row.text, denied=row.denied)]
+    if row.by_hand:
+        out.append(assemble("  ", ("i", "bold $text-accent"), " pastes the output of: ", row.by_hand))
+    if row.costs:
+        out.append(assemble(("  costs: ", MUTED), row.costs))
+    return out
