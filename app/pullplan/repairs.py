@@ -10,10 +10,10 @@ from app.parsers.containerd_config import ConfigFile, Registry
 from app.parsers.hosts_toml import mend, parse_hosts_toml
 from app.parsers.versions import at_least, below
 from app.pullplan.containerd import Choice, choose, find_directory, rejected
-from app.pullplan.repair import Repair
 from app.pullplan.inputs import CertsDir, HostsDir, NodeSetup, PlanInputs
 from app.pullplan.near import near_directories, near_inline
 from app.pullplan.plan import split_image
+from app.pullplan.repair import Repair
 from app.pullplan.repairs_k3s import k3s_repairs
 from app.pullplan.settings import Settings, effective
 
@@ -187,10 +187,6 @@ def _renamed(node: NodeSetup, settings: Settings, tree: CertsDir, namespace: str
     if near:
         moved = replace(near[0][1], name=namespace)
         yield Repair("registry-key-not-image-host", True, lambda: choose(_swap(node, tree, moved), settings, namespace))
-            "registry-key-not-image-host",
-            True,
-            lambda moved=moved: choose(_swap(node, tree, moved), settings, namespace),
-        )  # type: ignore[misc]
 
 
 def _misplaced(

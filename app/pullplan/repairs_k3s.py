@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from app.parsers.k3s_registries import Generated, K3sRegistries, generate, mended
 from app.pullplan.containerd import Choice, Host, role_of
-from app.pullplan.repair import Repair
 from app.pullplan.inputs import K3sSetup, NodeSetup
 from app.pullplan.near import near_config_key, near_mirror_key
+from app.pullplan.repair import Repair
 
 
 def k3s_choice(setup: K3sSetup, registries: K3sRegistries, namespace: str) -> Choice:
