@@ -61,13 +61,18 @@ class Collector:
     asked: set[object] = field(default_factory=set)
     progress: Progress = _silent
 
-    async def gather(self, material: Material, scene: Scene, probes: Sequence[Probe]) -> Material:
-        """Rounds until nothing new is wanted (three at most, since an answer may show where to ask next)."""
+    async def gather(
+        self, material: Material, scene: Scene, probes: Sequence[Probe], *, keep: Callable[[Material], None]
+    ) -> Material:
+        """Rounds until nothing new is wanted (three at most, since an answer may show where to ask next).
+
+        `keep` is called whenever more is known.
+        """
         for _ in range(_ROUNDS):
             wants = self._new(want for probe in probes for want in probe.wants(material, scene))
             if not wants:
                 break
-            material = await self._round(material, wants)
+            material = await self._round(material, wants, keep)
         return material
 
     def _new(self, wants: Iterable[Want]) -> list[Want]:
@@ -79,7 +84,7 @@ class Collector:
                 fresh.append(want)
         return fresh
 
-    async def _round(self, material: Material, wants: Sequence[Want]) -> Material:
+    async def _round(self, material: Material, wants: Sequence[Want], keep: Callable[[Material], None]) -> Material:
         jobs: list[Awaitable[list[Document]]] = []
         for want in wants:
             if isinstance(want, KubeGet):
@@ -94,14 +99,15 @@ class Collector:
         jobs.extend(self._node(node, items, limit) for node, items in by_node.items())
         fetches = [want for want in wants if isinstance(want, Fetch)]
         done = 0
-        documents: list[Document] = []
+        total = len(jobs) + len(fetches)
         for finished in asyncio.as_completed(jobs):
-            documents.extend(await finished)
+            material = material.with_documents(await finished)
+            keep(material)
             done += 1
-            self.progress("evidence", done, len(jobs) + len(fetches))
-        material = material.with_documents(documents)
+            self.progress("evidence", done, total)
         if fetches and self.world.http is not None:
-            material = await self._fetch_all(material, fetches, done, len(jobs) + len(fetches))
+            material = await self._fetch_all(material, fetches, done, total)
+            keep(material)
         return material
 
     # --- Kubernetes ---

@@ -1,0 +1,220 @@
+"""One run over one world: scan, open incidents, collect, judge. The desk and the headless commands share it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from app.engine.advance import advance
+from app.model.case import Case, Objection
+from app.model.evidence import Evidence, Outcome
+from app.model.material import Document, Material
+from app.model.standing import Collect, Step
+from app.model.target import Target
+from app.probes import ALL, BY_ID
+from app.probes.base import HarborPlace, Probe, Scene
+from app.probes.harbor import locate_harbor
+from app.rulebook.book import Rulebook
+from app.runner.assemble import Ask, Judged, case_of, read_all, scenes
+from app.runner.collect import Collector, Progress, World
+from app.runner.scan import Selection, scan
+
+PRICED = frozenset({"token.login", "bearer.probe", "upload.start"})
+"""Probes that use a credential or write; they wait for consent."""
+
+
+@dataclass(slots=True)
+class Opened:
+    """One incident under investigation."""
+
+    scene: Scene
+    material: Material
+    collector: Collector | None
+    given: tuple[Evidence, ...] = ()
+    answers: dict[str, str] = field(default_factory=dict)
+    objections: list[Objection] = field(default_factory=list)
+    extra: list[Evidence] = field(default_factory=list)
+    declined: set[str] = field(default_factory=set)
+    """Probes whose price the operator did not want to pay."""
+    case: Case | None = None
+    step: Step | None = None
+    number: int = 0
+
+    def keep(self, material: Material) -> None:
+        """What has come so far; a run that ends early loses nothing of it."""
+        self.material = material
+
+
+@dataclass(slots=True)
+class Investigation:
+    """A rulebook over a world (or over given material alone)."""
+
+    rulebook: Rulebook
+    world: World | None = None
+    material: Material = field(default_factory=Material)
+    given: tuple[Evidence, ...] = ()
+    vantage: str = "operator"
+    harbor_namespace: str = ""
+    selection: Selection = field(default_factory=Selection)
+    try_credentials: bool = False
+    opened: dict[str, Opened] = field(default_factory=dict)
+
+    def _now(self) -> float | None:
+        return self.world.clock.now() if self.world is not None else None
+
+    async def scan(self) -> list[Opened]:
+        """Read the cluster's failing pods and fold them into incidents; those already open keep what is known of them."""
+        if self.world is not None:
+            self.material = self.material.with_documents(
+                await scan(self.world, self.selection, harbor_namespace=self.harbor_namespace)
+            )
+        return self.fold()
+
+    def fold(self, ask: Ask | None = None) -> list[Opened]:
+        """Incidents of the material at hand."""
+        wanted = ask or Ask()
+        wanted = replace(
+            wanted,
+            vantage=self.vantage,
+            now=self._now() if wanted.now is None else wanted.now,
+            try_credentials=self.try_credentials,
+        )
+        found: list[Opened] = []
+        for scene in scenes(self.material, wanted):
+            placed = self._placed(scene)
+            known = self.opened.get(scene.incident.id)
+            if known is None:
+                collector = Collector(self.world) if self.world is not None else None
+                known = Opened(placed, self.material, collector, self.given)
+                self.opened[scene.incident.id] = known
+            else:
+                known.scene = placed
+                known.material = known.material.with_documents(self.material)
+            found.append(known)
+        current = {item.scene.incident.id for item in found}
+        self.opened = {name: item for name, item in self.opened.items() if name in current}
+        return found
+
+    def _placed(self, scene: Scene) -> Scene:
+        if scene.harbor is not None:
+            return scene
+        place = locate_harbor(self.material, scene.incident.registry or "")
+        if place is None and self.harbor_namespace:
+            place = HarborPlace(self.harbor_namespace, kube=True)
+        return replace(scene, harbor=place) if place is not None else scene
+
+    # --- collecting ---
+
+    async def collect(
+        self,
+        opened: Opened,
+        probes: Sequence[Probe] | None = None,
+        *,
+        progress: Progress | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        """Ask the world for what these probes (all by default) want; what came until the time-out counts."""
+        if opened.collector is None:
+            return
+        if progress is not None:
+            opened.collector.progress = progress
+        chosen = ALL if probes is None else probes
+        if not self.try_credentials and not opened.scene.try_credentials:
+            chosen = [probe for probe in chosen if probe.id not in PRICED or probe.id == "bearer.probe"]
+        try:
+            async with asyncio.timeout(seconds):
+                await opened.collector.gather(opened.material, opened.scene, chosen, keep=opened.keep)
+        except TimeoutError:
+            opened.material = opened.material.with_documents(
+                [Document("run.txt", detail=f"the run ended after {seconds:g} s; what came later is not known")]
+            )
+        if self.world is not None:
+            opened.scene = replace(opened.scene, now=self.world.clock.now())
+
+    async def collect_next(
+        self, opened: Opened, *, progress: Progress | None = None, seconds: float | None = None
+    ) -> None:
+        """Collect what the step asks for."""
+        step = self.judge(opened)
+        if isinstance(step.next, Collect):
+            await self.collect(
+                opened,
+                [BY_ID[probe] for probe, _ in step.next.wanted if probe in BY_ID],
+                progress=progress,
+                seconds=seconds,
+            )
+            opened.extra.extend(self._marks(step.next, opened))
+
+    def _marks(self, wanted: Collect, opened: Opened) -> Iterable[Evidence]:
+        """A probe that had nothing to read leaves a record, so that the walk does not ask for it again."""
+        case = self._case(opened)
+        known = {record.probe for record in case.evidence}
+        for probe, _ in wanted.wanted:
+            if probe not in known:
+                spec = self.rulebook.probes.get(probe)
+                yield Evidence(
+                    probe,
+                    vantage=opened.scene.vantage,
+                    outcome=Outcome.SKIPPED,
+                    detail="nothing to read it from was reached",
+                    by_hand=spec.by_hand if spec else "",
+                    taken_at=opened.scene.now,
+                )
+
+    def price_of(self, opened: Opened, step: Step) -> tuple[str, ...]:
+        """Probes of the next collection that have a price and no consent yet."""
+        if not isinstance(step.next, Collect) or opened.scene.try_credentials:
+            return ()
+        return tuple(probe for probe, _ in step.next.wanted if probe in PRICED and probe not in opened.declined)
+
+    def consent(self, opened: Opened) -> None:
+        """From here on each pull secret may be tried once."""
+        opened.scene = replace(opened.scene, try_credentials=True)
+
+    def decline(self, opened: Opened, probes: Iterable[str]) -> None:
+        """The operator does not want to pay; the walk goes on without."""
+        for probe in probes:
+            opened.declined.add(probe)
+            opened.extra.append(
+                Evidence(
+                    probe,
+                    vantage=opened.scene.vantage,
+                    outcome=Outcome.SKIPPED,
+                    detail="declined: it has a price",
+                    taken_at=opened.scene.now,
+                )
+            )
+
+    # --- judging ---
+
+    def _case(self, opened: Opened) -> Case:
+        records = read_all(opened.material, opened.scene, self.rulebook)
+        case = case_of(opened.scene, [*records, *opened.extra], given=opened.given)
+        return replace(case, answers=dict(opened.answers), objections=tuple(opened.objections))
+
+    def judge(self, opened: Opened, *, interactive: bool = True) -> Step:
+        """Judge from the whole of what is known now."""
+        opened.case = self._case(opened)
+        opened.step = advance(self.rulebook, opened.case, interactive=interactive)
+        return opened.step
+
+    def judged(self, opened: Opened, *, interactive: bool = False) -> Judged:
+        """The same for output."""
+        step = self.judge(opened, interactive=interactive)
+        assert opened.case is not None  # noqa: S101 - `judge` has just set it
+        return Judged(opened.case, step)
+
+    # --- the operator ---
+
+    def answer(self, opened: Opened, question: str, value: str) -> None:
+        opened.answers[question] = value
+
+    def object_to(self, opened: Opened, probe: str, target: Target, reason: str) -> None:
+        opened.objections.append(Objection(probe, target, reason))
+
+    def supply(self, opened: Opened, path: str, text: str) -> None:
+        """A pasted output becomes the document that we could not read ourselves."""
+        opened.material = opened.material.with_documents(
+            [Document(path, text, taken_at=opened.scene.now, source="pasted by the operator")]
+        )
