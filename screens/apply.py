@@ -139,6 +139,9 @@ class ApplyScreen(Page):
     def do_undo(self) -> None:
         self.say(ask.UndoPlan(self.view.plan))
 
+    def leave(self) -> None:
+        self.say(ask.BackToWalk())
+
     def do_copy(self) -> None:
         text = "\n".join(f"{item.state.value}\t{item.target}\t{item.note}" for item in self.view.progress)
         self.say(ask.CopyText(text, "the state of every target"))

@@ -109,6 +109,9 @@ class BoardScreen(Page):
         super().on_mount()
         self.query_one(Table).rows.focus()
 
+    def on_screen_resume(self) -> None:
+        self.say(ask.BoardShown())
+
     def show(self, view: BoardView) -> None:
         """Draw another state; the cursor stays on its incident."""
         self.view = view

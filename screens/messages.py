@@ -24,6 +24,10 @@ class About(Message):
 # --- from the board ---
 
 
+class BoardShown(Ask):
+    """The board is on top again: draw what is known now."""
+
+
 class Refresh(Ask):
     pass
 
@@ -157,6 +161,10 @@ class UndoPlan(Message):
 
 class StopApply(Ask):
     pass
+
+
+class BackToWalk(Ask):
+    """Leave the fix behind; the walk asks again."""
 
 
 class Decide(About):

@@ -13,7 +13,7 @@ from screens import messages as ask
 from screens.base import key
 from screens.walk import WalkScreen
 from screens.widgets.pane import Pane
-from screens.widgets.text import MUTED, assemble, clock_time, good, lines, one_line, plain, warn
+from screens.widgets.text import MUTED, assemble, clock_time, good, lines, muted, one_line, plain, warn
 
 STEP_SECONDS = 0.7
 SEEK = 10
