@@ -61,14 +61,20 @@ _PLAIN: Final = tuple(
         (r"token is not valid yet|token used before issued", "not-yet-valid"),
         (r"current registry is unhealthy, regID:(?!.*Name:)", "upstream-unhealthy"),
         (r"current connections? exceed max connections to upstream registry", "upstream-cap"),
-        (r"(?:failed to push (?:blob|manifest) to local repo|error while putting (?:blob|manifest) to local repo).*\b401\b", "cache-write-401"),
+        (
+            r"(?:failed to push (?:blob|manifest) to local repo|error while putting (?:blob|manifest) to local repo).*\b401\b",
+            "cache-write-401",
+        ),
         (r"crypto/aes: invalid key size", "cipher"),
         (r"failed to read private key|key file does not exist", "key-unreadable"),
         (r"Unexpected error when creating the token", "token-unmakable"),
         (r"unable to get PrivateKey from PEM type: PRIVATE KEY", "token-unmakable-pkcs8"),
         (r"invalid CSRF key length", "csrf-length"),
         (r"too many failed login attempts", "upstream-refused-login"),
-        (r"failed to get the session store|failed to save value to cache|redis: connection pool|dial tcp \S+:6379", "redis"),
+        (
+            r"failed to get the session store|failed to save value to cache|redis: connection pool|dial tcp \S+:6379",
+            "redis",
+        ),
     )
 )
 
@@ -77,10 +83,14 @@ _DB: Final = re.compile(
     r"|too many clients already|too many connections for role|remaining connection slots are reserved|SQLSTATE (?:08|53300|57P03)",
     re.IGNORECASE,
 )
-_LDAP: Final = re.compile(r"LDAP Result Code|ldap.*(?:dial|bind|network error|timeout)|Not found an entry", re.IGNORECASE)
+_LDAP: Final = re.compile(
+    r"LDAP Result Code|ldap.*(?:dial|bind|network error|timeout)|Not found an entry", re.IGNORECASE
+)
 _EXPIRED: Final = re.compile(r"token is expired(?: by (?P<by>[\dhms.µn]+))?", re.IGNORECASE)
 _ROBOT_TOKEN: Final = re.compile(r"failed to decrypt robot token, (?P<why>.+)")
-_FALLBACK: Final = re.compile(r"fallback to local(?: repo)?,(?: request uri: (?P<uri>\S+),)? error: (?P<error>.*)", re.IGNORECASE)
+_FALLBACK: Final = re.compile(
+    r"fallback to local(?: repo)?,(?: request uri: (?P<uri>\S+),)? error: (?P<error>.*)", re.IGNORECASE
+)
 _STATUS: Final = re.compile(r"http status code: (?P<status>\d{3}),? body: ?(?P<body>.*)", re.DOTALL)
 _NETWORK: Final = re.compile(
     r"dial tcp|lookup |i/o timeout|connection refused|connection reset|no such host|x509:|tls:|deadline exceeded|\bEOF\b|no route to host"

@@ -58,7 +58,18 @@ def _boolean(value: Any) -> bool | None:
 
 
 _CHART_KEYS: Final = frozenset(
-    {"expose", "persistence", "core", "registry", "harborAdminPassword", "externalURL", "jobservice", "portal", "trivy", "database"}
+    {
+        "expose",
+        "persistence",
+        "core",
+        "registry",
+        "harborAdminPassword",
+        "externalURL",
+        "jobservice",
+        "portal",
+        "trivy",
+        "database",
+    }
 )
 
 
@@ -98,7 +109,9 @@ def read_cfg(text: str) -> Settings:
     """`harbor.cfg` of Harbor to 1.7: lines `key = value`."""
     pairs = {
         key.strip(): value.strip()
-        for key, found, value in (line.partition("=") for line in text.splitlines() if not line.lstrip().startswith("#"))
+        for key, found, value in (
+            line.partition("=") for line in text.splitlines() if not line.lstrip().startswith("#")
+        )
         if found
     }
     host = pairs.get("hostname")

@@ -45,27 +45,29 @@ def parse_nginx(text: str) -> Block:
     return block
 
 
-def _block(tokens: list[str], at: int, name: str, arguments: tuple[str, ...], *, root: bool = False) -> tuple[Block, int]:
+def _block(
+    tokens: list[str], at: int, name: str, arguments: tuple[str, ...], *, root: bool = False
+) -> tuple[Block, int]:
     directives: list[tuple[str, tuple[str, ...]]] = []
     blocks: list[Block] = []
     words: list[str] = []
     while at < len(tokens):
-        token = tokens[at]
+        word = tokens[at]
         at += 1
-        if token == ";":
+        if word == ";":
             if words:
                 directives.append((words[0], tuple(words[1:])))
             words = []
-        elif token == "{":
+        elif word == "{":
             inner, at = _block(tokens, at, words[0] if words else "", tuple(words[1:]))
             blocks.append(inner)
             words = []
-        elif token == "}":
+        elif word == "}":
             if root:
                 return Block(name, arguments, tuple(directives), tuple(blocks)), at - 1
             return Block(name, arguments, tuple(directives), tuple(blocks)), at
         else:
-            words.append(token[1:-1] if token[0] in "\"'" else token)
+            words.append(word[1:-1] if word[0] in "\"'" else word)
     if not root:
         raise NginxSyntaxError(f"block `{name}` is not closed")
     return Block(name, arguments, tuple(directives), tuple(blocks)), at
@@ -88,14 +90,25 @@ def upload_routes(root: Block) -> list[UploadRoute]:
     """One for each TLS server that proxies `/v2/`."""
     http = next((block for block in root.blocks if block.name == "http"), root)
     upstreams = {
-        block.arguments[0]: tuple(words[0] for words in block.values("server") if words and "down" not in words and "backup" not in words)
+        block.arguments[0]: tuple(
+            words[0] for words in block.values("server") if words and "down" not in words and "backup" not in words
+        )
         for block in http.blocks
         if block.name == "upstream" and block.arguments
     }
-    passing = {words for block in http.blocks if block.name == "map" for words in (block.arguments[1:2]) if block.arguments[0] == "$http_x_forwarded_proto"}
+    passing = {
+        words
+        for block in http.blocks
+        if block.name == "map"
+        for words in (block.arguments[1:2])
+        if block.arguments[0] == "$http_x_forwarded_proto"
+    }
     routes = []
     for server in (block for block in http.blocks if block.name == "server"):
-        tls = any("ssl" in words or any(word.endswith(":443") or word == "443" for word in words[:1]) for words in server.values("listen"))
+        tls = any(
+            "ssl" in words or any(word.endswith(":443") or word == "443" for word in words[:1])
+            for words in server.values("listen")
+        )
         location = _location(server, "/v2/")
         if not tls or location is None or not location.values("proxy_pass"):
             continue
@@ -143,7 +156,11 @@ def _sends_proto(chain: tuple[Block, ...], passing: set[str]) -> bool | None:
         if headers:
             for name, value, *_ in headers:
                 if name.lower() == "x-forwarded-proto":
-                    return None if value in passing or value == "$http_x_forwarded_proto" else value in ("$scheme", "https")
+                    return (
+                        None
+                        if value in passing or value == "$http_x_forwarded_proto"
+                        else value in ("$scheme", "https")
+                    )
                 if name.lower() == "forwarded" and "proto=" in value.lower():
                     return True
             # Included files may set more headers than we see.

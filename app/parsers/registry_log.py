@@ -93,7 +93,9 @@ def _window(line: LogLine) -> Iterator[RegistrySaid]:
     after = _time_after(text, " after ")
     early = before is not None and now is not None and now < before
     if "not to be used before" in text and (early or after is None):
-        yield RegistrySaid("token-too-early", line, gap=before - now if before is not None and now is not None else None)
+        yield RegistrySaid(
+            "token-too-early", line, gap=before - now if before is not None and now is not None else None
+        )
     elif "after" in text:
         yield RegistrySaid("token-too-late", line)
 

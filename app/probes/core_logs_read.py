@@ -1,0 +1,164 @@
+"""Core's log at the time of the failure: which lines count, of which pods, and whether that is all of them.
+
+A list is complete only for a log of all core pods that covers the failure. Core is silent at level info about missing
+rights, a frozen account, policies, read-only, upstream 404 and 429, and the inner registry (observed-harbor.md 9).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from app.model.material import Document, Material
+from app.parsers.core_log import LogLine, parse_lines
+from app.parsers.core_log_tags import Said, cut_by_a_shell, what_it_says
+from app.parsers.harbor_config import at
+from app.probes.core_roster import core_pods, log_names
+from app.probes.harbor_common import MARGIN, ZONES, HarborSide
+
+CLOCK_TAGS: Final = frozenset({"not-yet-valid", "token-expired", "project-recreated", "key-differs"})
+"""Written by a pod whose clock may be wrong: kept whatever their stamp says."""
+UPSTREAM_TAGS: Final = frozenset({"upstream-refused-login", "fallback-401", "fallback-network"})
+
+
+@dataclass(frozen=True, slots=True)
+class CoreLog:
+    """All lines of core that were read."""
+
+    lines: tuple[LogLine, ...]
+    said: tuple[Said, ...]
+    complete: bool
+    """Of all core pods, and of the time of the failure."""
+    paths: tuple[str, ...]
+    taken_at: float | None = None
+
+
+def core_documents(material: Material) -> list[Document]:
+    """Logs of core: the collected one, and one for each pod."""
+    found = [
+        *material.glob("harbor/core.log"),
+        *material.glob("harbor/core-*.log"),
+        *material.glob("harbor/logs/*.log"),
+    ]
+    names = log_names(material)
+    return [
+        document
+        for document in dict.fromkeys(found)
+        if not document.path.startswith("harbor/logs/")
+        or document.path.rsplit("/", 1)[-1].removesuffix(".log") in names
+    ]
+
+
+def read_core_log(side: HarborSide) -> CoreLog | None:
+    """The lines with their tags; None where no log of core was read."""
+    documents = core_documents(side.material)
+    if not documents:
+        return None
+    lines: list[LogLine] = []
+    for document in documents:
+        pod = document.path.rsplit("/", 1)[-1].removesuffix(".log") if document.path.startswith("harbor/logs/") else ""
+        for line in parse_lines(document.text):
+            lines.append(_of_pod(line, pod) if pod and not line.pod else line)
+    kept, covered = _window(lines, side)
+    said = _about_this(what_it_says(kept), side)
+    takens = [document.taken_at for document in documents if document.taken_at]
+    return CoreLog(
+        tuple(kept),
+        tuple(_with_names(said, side)),
+        covered and _all_pods(side, documents, lines),
+        tuple(document.path for document in documents),
+        min(takens, default=None),
+    )
+
+
+def _of_pod(line: LogLine, pod: str) -> LogLine:
+    return LogLine(line.text, pod, line.process, line.stamp, line.level, line.place, line.fields, line.number)
+
+
+def _window(lines: list[LogLine], side: HarborSide) -> tuple[list[LogLine], bool]:
+    """Lines about the failure, and whether the log covers it.
+
+    Lines of a wrong clock or a local time zone lie outside; they are kept where no line lies inside. Without a stated
+    time of the failure nothing can be said to cover it.
+    """
+    failure = side.failure
+    if failure is None:
+        return lines, False
+    first, last = failure[0] - MARGIN, failure[1] + MARGIN
+    stamps = [line.stamp for line in lines if line.stamp is not None]
+    if not stamps:
+        # An empty log of a Harbor of which more is known was read and says nothing.
+        return lines, not lines and any(
+            document.path != "harbor/core.log" for document in side.material.glob("harbor/*")
+        )
+    if any(first <= stamp <= last for stamp in stamps):
+        return [line for line in lines if _counts(line, first, last)], True
+    newest = max(stamps)
+    return (lines if abs(newest - failure[1]) < ZONES else []), False
+
+
+def _counts(line: LogLine, first: float, last: float) -> bool:
+    """Inside the window, undated, or of a pod whose clock may be the fault."""
+    if line.stamp is None or first <= line.stamp <= last:
+        return True
+    near = first - 2 * ZONES < line.stamp < last + 2 * ZONES
+    return near and any(said.tag in CLOCK_TAGS for said in what_it_says([line]))
+
+
+def _all_pods(side: HarborSide, documents: list[Document], lines: list[LogLine]) -> bool:
+    """Every core pod's log is in what was read."""
+    known = core_pods(side.material)
+    collected = [document for document in documents if not document.path.startswith("harbor/logs/")]
+    if collected:
+        # One collected file: with pod prefixes, or of the only pod, or of an installer's one core.
+        single = known is None or len(known) <= 1
+        return single or any(line.pod for line in lines) or not lines
+    read = {document.path.rsplit("/", 1)[-1].removesuffix(".log") for document in documents}
+    return known is not None and set(known) <= read
+
+
+def _about_this(said: Iterable[Said], side: HarborSide) -> Iterator[Said]:
+    """Without lines about the upstream of other projects."""
+    image = side.image
+    for one in said:
+        if one.tag in UPSTREAM_TAGS and one.repository and image is not None:
+            project = one.repository.split("/", 1)[0]
+            same = project == side.project if side.project else one.repository.endswith("/" + image.repository)
+            if not same:
+                continue
+        if one.tag == "project-unknown" and side.project and one.name != side.project:
+            continue
+        yield one
+
+
+def _with_names(said: Iterable[Said], side: HarborSide) -> Iterator[Said]:
+    """Names for robots of Harbor 1.x, whose lines name none, and the mark of a name that a shell cut."""
+    robots, _ = side.rows(("robots", "robot"), r"robots(?:/\d+)?")
+    names = [str(row.get("name") or "") for row in robots]
+    prefix = _prefix(side)
+    for one in said:
+        if one.tag == "robot-expired" and not one.name and one.seconds is not None and one.line.stamp is not None:
+            ended = one.line.stamp - one.seconds
+            same = [
+                str(row["name"])
+                for row in robots
+                if isinstance(row.get("expires_at"), (int, float))
+                and abs(row["expires_at"] - ended) < 90
+                and row.get("name")
+            ]
+            yield Said(one.tag, one.line, same[0] if len(same) == 1 else "", seconds=one.seconds)
+            continue
+        if one.tag == "oidc-refused" and one.name.startswith(prefix):
+            continue  # older versions wrote such a line for robots too (harbor-and-kubernetes.md B.2)
+        yield one
+        if one.tag in ("user-refused", "locking") and cut_by_a_shell(one.name, names, prefix):
+            yield Said("cut-name", one.line, one.name)
+
+
+def _prefix(side: HarborSide) -> str:
+    for answer in [*side.documents("configurations"), *side.asked("configurations")]:
+        value = at(answer.value, "robot_name_prefix", "value")
+        if isinstance(value, str) and value:
+            return value
+    return "robot$"
