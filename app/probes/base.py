@@ -83,6 +83,8 @@ class Fetch:
 
     request: HttpRequest
     secret: str = ""
+    image: str = ""
+    """Image reference by which the secret's login is chosen; empty: any image of the request's host."""
     variant: str = "exact"
     times: int = 1
     price: Price = Price.FREE

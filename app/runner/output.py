@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from app.model.evidence import Evidence
 from app.model.standing import Certainty, Standing, Step
+from app.rulebook.book import Rulebook
 from app.runner.assemble import Judged, outcome_of
 
 SIGNS = {
@@ -177,3 +179,54 @@ def _text_standing(standing: Standing, fixes: dict[str, str]) -> list[str]:
             f"      ? {missing.fact}: {missing.why}" + (f"; by hand: {missing.by_hand}" if missing.by_hand else "")
         )
     return lines
+
+
+def to_yaml(judged: Sequence[Judged]) -> str:
+    """The same data as YAML."""
+    import yaml  # noqa: PLC0415 - only this format needs it
+
+    return str(yaml.safe_dump(to_data(judged), sort_keys=False, allow_unicode=True, width=140))
+
+
+def to_markdown(judged: Sequence[Judged], rulebook: Rulebook) -> str:
+    """A page for a ticket or a job summary. Text from outside stands in code spans, so that it is never markup."""
+    lines: list[str] = []
+    for item in judged:
+        incident, step = item.case.incident, item.step
+        lines += [
+            f"## {incident.action or 'request'} of {code(incident.image or incident.registry or 'an unnamed image')}",
+            "",
+        ]
+        lines += [*(f"> {code(text[:400])}" for text in incident.texts[:3]), ""]
+        for standing in diagnoses_of(step)[:4]:
+            lines.append(
+                f"- **{standing.certainty.value}** {standing.title} ({code(standing.finding)}), {', '.join(code(str(target)) for target in standing.targets[:4])}"
+            )
+            if standing.certainty in (Certainty.PROVEN, Certainty.LIKELY):
+                lines.append(f"  - {standing.summary}")
+                lines.extend(
+                    f"  - seen: {ground.text}: {code(ground.seen or 'yes')}"
+                    for ground in standing.grounds
+                    if ground.value == "true"
+                )
+                lines.extend(
+                    f"  - {kind.replace('_', ' ')}: {rulebook.fixes[fix].title}"
+                    for kind, fix in standing.fixes[:3]
+                    if fix in rulebook.fixes
+                )
+            lines.extend(f"  - unknown: {code(missing.fact)}, {missing.why}" for missing in standing.missing[:2])
+        lines.append("")
+    lines.append(
+        {"fault_found": "A fault was found.", "healthy": "Healthy.", "inconclusive": "Inconclusive."}[
+            outcome_of(judged)
+        ]
+    )
+    return "\n".join(lines)
+
+
+def code(text: str) -> str:
+    """A code span that its content cannot end."""
+    flat = " ".join(text.split())
+    fence = "`" * (1 + max((len(run) for run in re.findall(r"`+", flat)), default=0))
+    pad = " " if flat.startswith("`") or flat.endswith("`") else ""
+    return f"{fence}{pad}{flat}{pad}{fence}"

@@ -1,0 +1,135 @@
+"""`harborpilot diagnose`: judge live, a bundle, a text or a push; the same engine as behind the screens."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.bootstrap import Run, build_run, load_rulebook
+from app.commands.flags import add_kube, add_output, add_run, add_ssh, parser
+from app.errors import UsageError
+from app.model.material import Material
+from app.rulebook.book import Rulebook
+from app.runner.assemble import Ask, Judged, judge_material, outcome_of
+from app.runner.output import EXIT, to_json, to_markdown, to_text, to_yaml
+
+
+def flags() -> argparse.ArgumentParser:
+    """All flags of the command."""
+    found = parser(
+        "diagnose",
+        "Judge why pulls or pushes fail. Read-only: nothing is changed, no pod is created, no image is pulled.",
+    )
+    found.add_argument("image", nargs="?", help="only this image; default: everything that fails now")
+    found.add_argument("--bundle", metavar="DIR|FILE.tar.gz", help="judge an evidence bundle; nothing is asked")
+    found.add_argument("--text", metavar="FILE|-", help="a text that was seen: an error line, a CI log")
+    found.add_argument("--push", metavar="IMAGE", help="a push of this image fails")
+    found.add_argument("--strict", action="store_true", help="a finding that is only noticed counts as a fault")
+    add_kube(found)
+    add_ssh(found)
+    add_run(found)
+    add_output(found, "text", "json", "yaml", "markdown")
+    return found
+
+
+def run(words: Sequence[str]) -> int:
+    """Exit 3 a fault was found, 0 healthy, 4 inconclusive."""
+    options = flags().parse_args(words)
+    rulebook, problems = load_rulebook()
+    for problem in problems[:20]:
+        print(f"harborpilot: {problem}", file=sys.stderr)
+    text = read_text(options.text)
+    ask = Ask(text=text, push=options.push, image=options.image or options.push)
+    if options.bundle:
+        judged = _bundle(rulebook, options.bundle, ask)
+    elif text is not None and not _live_wanted(options):
+        judged = judge_material(rulebook, Material(), ask)
+    else:
+        judged = asyncio.run(_live(rulebook, options, ask))
+    judged = _answered(rulebook, judged, options.answer)
+    show(judged, rulebook, options.output)
+    outcome = outcome_of(judged)
+    noticed = any(item.step.also_noticed for item in judged)
+    return 3 if options.strict and outcome == "healthy" and noticed else EXIT[outcome]
+
+
+def _live_wanted(options: argparse.Namespace) -> bool:
+    """A text alone is judged alone; naming a cluster or nodes asks them too."""
+    return bool(options.kubeconfig or options.context or options.ssh_config or options.push or options.image)
+
+
+def _bundle(rulebook: Rulebook, path: str, ask: Ask) -> list[Judged]:
+    from app.session.bundle import read_bundle
+
+    bundle = read_bundle(Path(path))
+    for name in bundle.unread:
+        print(f"harborpilot: not read: {name}", file=sys.stderr)
+    return judge_material(rulebook, bundle.material, ask, given=bundle.evidence)
+
+
+async def _live(rulebook: Rulebook, options: argparse.Namespace, ask: Ask) -> list[Judged]:
+    built: Run = build_run(options, rulebook)
+    try:
+        async with asyncio.timeout(options.timeout + 10):
+            await built.investigation.scan()
+            opened = built.investigation.fold(ask)
+            if options.verbose:
+                print(f"harborpilot: {len(opened)} incidents", file=sys.stderr)
+            for item in opened[: built.most_incidents]:
+                await built.investigation.collect(item, seconds=options.timeout)
+            return sorted(
+                (built.investigation.judged(item) for item in opened),
+                key=lambda judged: (
+                    min((standing.certainty.rank for standing in judged.step.standings), default=9),
+                    -len(judged.case.incident.pods),
+                ),
+            )
+    finally:
+        await built.close()
+
+
+def _answered(rulebook: Rulebook, judged: list[Judged], answers: Sequence[str]) -> list[Judged]:
+    if not answers:
+        return judged
+    from dataclasses import replace
+
+    from app.engine.advance import advance
+
+    pairs = dict(answer.partition("=")[::2] for answer in answers)
+    if any(not value for value in pairs.values()):
+        raise UsageError(
+            "--answer takes QUESTION=ANSWER",
+            "Questions are named as `symptom/question`; see `harborpilot rules show SYMPTOM`.",
+        )
+    again = []
+    for item in judged:
+        case = replace(item.case, answers={**item.case.answers, **pairs})
+        again.append(Judged(case, advance(rulebook, case, interactive=False)))
+    return again
+
+
+def read_text(name: str | None) -> str | None:
+    """Content of `--text`. Raises UsageError when it cannot be read."""
+    if name is None:
+        return None
+    if name == "-":
+        return sys.stdin.read()
+    try:
+        return Path(name).read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UsageError(f"{name} cannot be read: {error.strerror}") from error
+
+
+def show(judged: Sequence[Judged], rulebook: Rulebook, output: str) -> None:
+    """Print in the format asked for."""
+    if output == "json":
+        print(to_json(judged))
+    elif output == "yaml":
+        print(to_yaml(judged), end="")
+    elif output == "markdown":
+        print(to_markdown(judged, rulebook))
+    else:
+        print(to_text(judged, {name: fix.title for name, fix in rulebook.fixes.items()}))

@@ -1,0 +1,130 @@
+"""Logins by name, and the budget: one failing try for each credential and realm in a whole session."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from app.model.material import Material
+from app.parsers.dockerconfig import LoginEntry, normalise_repository, ordered_matches, parse_dockerconfig
+from app.ports import Credential, HttpRequest
+from app.probes.base import Fetch
+
+HARBOR_API: Final = "harbor-api"
+"""Name of the login that the operator gave for Harbor's API."""
+_KEYS: Final = {"kubernetes.io/dockerconfigjson": ".dockerconfigjson", "kubernetes.io/dockercfg": ".dockercfg"}
+
+
+@dataclass(slots=True)
+class Budget:
+    """Implements `Credentials` of the collector over the Secrets in the material."""
+
+    allowed: bool = False
+    """Whether pull secrets may be tried at all."""
+    harbor: Credential | None = None
+    plain_http: bool = False
+    """Consent to send a password without TLS."""
+    failed: dict[tuple[str, str], int] = field(default_factory=dict)
+    used: dict[str, int] = field(default_factory=dict)
+    """Origin → number of uses, for the connections screen."""
+
+    def find(self, fetch: Fetch, material: Material) -> tuple[Credential | None, str]:
+        """The login that a want names, or why it is not used."""
+        url = urlsplit(fetch.request.url)
+        if url.scheme != "https" and not self.plain_http:
+            return None, "a password goes over TLS only, unless you consent"
+        if fetch.secret == HARBOR_API:
+            return (self.harbor, "") if self.harbor else (None, "no login for Harbor's API was given")
+        if not self.allowed:
+            return None, "no consent to try a credential"
+        if fetch.image and not same_site(url.hostname or "", fetch.image):
+            return (
+                None,
+                f"the token realm {url.netloc} is on another site than the registry; a password is not sent there",
+            )
+        entry = next(self._entries(fetch, material), None)
+        if entry is None:
+            return None, f"Secret {fetch.secret} holds no login for this image's registry, or cannot be read"
+        credential = _variant(entry, fetch)
+        if credential is None:
+            return None, f"Secret {fetch.secret} has no {fetch.variant} form"
+        if self.failed.get((_mark(credential), url.netloc)):
+            return None, "this credential has failed once against this realm; it is not tried again"
+        return credential, ""
+
+    def note(self, credential: Credential, request: HttpRequest, status: int | None) -> None:
+        """Count the use, and a refusal against the budget."""
+        self.used[credential.origin] = self.used.get(credential.origin, 0) + 1
+        if status in (401, 403):
+            key = (_mark(credential), urlsplit(request.url).netloc)
+            self.failed[key] = self.failed.get(key, 0) + 1
+
+    def lines(self) -> tuple[str, ...]:
+        """For the connections screen."""
+        return tuple(f"{origin}: used {count} times" for origin, count in sorted(self.used.items()))
+
+    def _entries(self, fetch: Fetch, material: Material) -> Iterator[LoginEntry]:
+        for secret in secrets_in(material):
+            metadata = secret.get("metadata") or {}
+            if f"{metadata.get('namespace', '')}/{metadata.get('name', '')}" != fetch.secret:
+                continue
+            kind = str(secret.get("type") or "")
+            data = (secret.get("data") or {}).get(_KEYS.get(kind, ".dockerconfigjson"))
+            if isinstance(data, str):
+                config = parse_dockerconfig(_decoded(data), kind)
+                image = (
+                    fetch.request.headers.get("x-harborpilot-image", "") or urlsplit(fetch.request.url).netloc + "/any"
+                )
+                yield from (entry for entry in ordered_matches(config.entries, image) if entry.has_login)
+
+
+def same_site(host: str, image: str) -> bool:
+    """Whether a realm belongs to the image's registry: the same host, or a name below the same parent of two labels or more."""
+    registry = normalise_repository(image).partition("/")[0].partition(":")[0].lower()
+    if host.lower() == registry:
+        return True
+    ours, theirs = registry.split("."), host.lower().split(".")
+    return len(ours) > 2 and len(theirs) > 2 and not ours[-1].isdigit() and ours[1:] == theirs[1:]
+
+
+def secrets_in(material: Material) -> Iterator[dict[str, Any]]:
+    """All Secret objects of a material, from single objects and lists."""
+    for pattern in ("secret.json", "secrets.json", "workloads/*secret*.json", "secrets/*.json"):
+        for document in material.glob(pattern):
+            try:
+                data = json.loads(document.text)
+            except ValueError:
+                continue
+            if isinstance(data, dict):
+                items = data.get("items")
+                yield from (item for item in (items if isinstance(items, list) else [data]) if isinstance(item, dict))
+
+
+def _decoded(data: str) -> bytes:
+
+    try:
+        return base64.b64decode(data)
+    except ValueError:
+        return b""
+
+
+def _variant(entry: LoginEntry, fetch: Fetch) -> Credential | None:
+    origin = f"secret {fetch.secret}"
+    if fetch.variant == "trimmed":
+        return Credential(entry.username.strip(), entry.password.strip(), f"{origin} (edges trimmed)")
+    if fetch.variant == "fields":
+        return (
+            Credential(entry.field_username, entry.field_password, f"{origin} (its fields)")
+            if entry.field_password
+            else None
+        )
+    return Credential(entry.username, entry.password, origin)
+
+
+def _mark(credential: Credential) -> str:
+    return hashlib.sha256(f"{credential.username}\0{credential.password}".encode()).hexdigest()
