@@ -1,0 +1,492 @@
+"""A blob that somebody saw, cut into attempts (a typed command and what came of it) and their failing texts.
+
+Read are terminal output of docker, nerdctl, crictl, ctr, skopeo, crane, helm, podman, buildx and kaniko, tables of
+`kubectl describe` and `kubectl get`, CI logs with stamps and colours, and lines of containerd's and the kubelet's journal.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from app.parsers.signatures import looks_failing
+
+_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07")
+_TOOLS: Final = (
+    "docker-compose", "docker", "nerdctl", "crictl", "ctr", "podman", "buildah", "skopeo", "gcrane", "crane", "helm", "oras",
+    "/kaniko/executor", "executor", "kubectl", "img", "buildctl",
+)  # fmt: skip
+_COMMAND = re.compile(
+    r"^\s*(?:[^\n]{0,80}?(?:[#$%➜❯>]|\]\$)\s+|\+\s+|RUN\s+)?(?:[A-Z_]+=\S+\s+)*(?:(?:echo|cat|printf)\s[^|]*\|\s*)?"
+    r"(?:sudo\s+(?:-\S+\s+)*|time\s+|k3s\s+|rke2\s+)*(?P<tool>" + "|".join(re.escape(tool) for tool in _TOOLS) + r")"
+    r"\s+(?P<rest>\S[^\n]*)$"
+)
+_VERBS: Final = {
+    "pull": "pull", "push": "push", "login": "login", "run": "pull", "create": "pull", "build": "pull", "up": "pull",
+    "inspect": "pull", "copy": "push", "cp": "push", "append": "push", "digest": "pull", "manifest": "pull",
+    "install": "pull", "upgrade": "pull", "template": "pull", "fetch": "pull", "bake": "push", "sync": "push", "ls": "pull",
+    "describe": "", "get": "", "apply": "", "logs": "", "rollout": "", "events": "", "ps": "", "info": "",
+    "version": "", "tag": "", "exec": "", "logout": "", "search": "pull", "list-tags": "pull",
+}  # fmt: skip
+_GROUPS: Final = frozenset(["image", "images", "i", "buildx", "compose", "registry", "chart", "builder", "content"])
+_VALUE_OPTIONS: Final = frozenset(
+    [
+        "-u",
+        "--user",
+        "--username",
+        "-p",
+        "--password",
+        "--creds",
+        "--src-creds",
+        "--dest-creds",
+        "--authfile",
+        "--hosts-dir",
+        "-n",
+        "--namespace",
+        "--platform",
+        "-f",
+        "--file",
+        "-t",
+        "--tag",
+        "-a",
+        "--address",
+        "--config",
+        "--cert-dir",
+        "--ca-file",
+        "--cacert",
+        "--tlscacert",
+        "--snapshotter",
+        "-c",
+        "--context",
+        "-l",
+        "--runtime-endpoint",
+        "-r",
+        "--image-endpoint",
+        "-i",
+        "--timeout",
+        "--log-level",
+        "-H",
+        "--host",
+        "-v",
+        "--volume",
+        "-e",
+        "--env",
+        "--name",
+        "--build-arg",
+        "--label",
+        "--version",
+        "--network",
+        "--os",
+        "--arch",
+        "--override-arch",
+    ]
+)
+_STAMP = re.compile(
+    r"^\s*(?:\[?(?P<iso>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?)\]?|"
+    r"(?P<slash>\d{4}/\d\d/\d\d \d\d:\d\d:\d\d(?:\.\d+)?)|"
+    r"(?P<sys>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d) (?P<host>\S+) (?P<unit>[\w@.-]+)\[\d+\]:|#\d+ (?P<rel>\d+\.\d+)(?= ))\s*(?:[|\]]\s*)?"
+)
+_KLOG = re.compile(r"^(?P<level>[IWEF])\d{4} \d\d:\d\d:\d\d\.\d+\s+\d+ \S+?:\d+\] ?")
+_LOGFMT = re.compile(r'(?<![\w.])(?P<key>time|level|msg|error|err|host|image|pod)=(?P<value>"(?:[^"\\]|\\.)*"?|\S+)')
+_NOISE = re.compile(
+    r"^\s*(?:[0-9a-f]{12}: (?:Preparing|Waiting|Pushed|Pushing|Pulling|Pull |Verifying|Download|Extracting|Layer already|Already exists|Mounted)|"
+    r"Using default tag|The push refers to|WARNING! |Username:?|Password:?|Authenticating with existing|Configure a credential helper|"
+    r"https://docs\.docker\.com|\[DEPRECATION NOTICE\]|Getting image source|Copying (?:blob|config)|Writing manifest|Storing signatures|"
+    r"Login Succeeded|Status: |Digest: |Trying to pull |\S+: Pulling from|Sending image list|Pushing repository|"
+    r"(?:existing|pushed) blob:|\S+@sha256:[0-9a-f]+$|[\w.-]+: digest: sha256:|\S+: digest: sha256:|DEBU\[|INFO\[|"
+    r"Normal\s+(?:Scheduled|Pulling|Pulled|Created|Started)\b)"
+)
+_RETRYING = re.compile(r"^\s*(?:[0-9a-f]{12}: Retrying in|\S*\s*retrying )", re.I)
+_SUCCESS = re.compile(
+    r"Login Succeeded|Status: (?:Downloaded newer image|Image is up to date)|Image is up to date for|digest: sha256:[0-9a-f]+ size:|"
+    r"^\S+@sha256:[0-9a-f]{64}$|Writing manifest to image destination|Successfully pulled image|^Pushed: \S+|Pushed image to|"
+    r"unpacking \S+ .*\bdone\b|^done: |pushing manifest for \S+ .*done",
+    re.M,
+)
+_DESCRIBE = re.compile(r"^\s*(?P<type>Warning|Normal)\s+(?P<reason>[A-Z]\w+)\s+(?P<age>.+?)\s{2,}(?P<source>\S+(?:, \S+)?)\s{2,}(?P<message>\S.*)$")  # fmt: skip
+_GET_EVENTS = re.compile(r"^\s*(?:\S+\s+)?(?:<\w+>|\d+\S*)\s+(?P<type>Warning|Normal)\s+(?P<reason>[A-Z]\w+)\s+(?P<object>\S+/\S+)\s+(?P<message>\S.*)$")  # fmt: skip
+_GET_PODS = re.compile(
+    r"^\s*(?:(?P<namespace>[\w.-]+)\s+)?(?P<pod>[\w.-]+)\s+\d+/\d+\s+(?:Init:)?(?P<reason>ErrImagePull|ImagePullBackOff|InvalidImageName|ErrImageNeverPull|RegistryUnavailable|ImageInspectError|SignatureValidationFailed)\b"
+)
+_PULL_REASONS: Final = frozenset(
+    [
+        "Failed",
+        "FailedCreatePodSandBox",
+        "InspectFailed",
+        "FailedToRetrieveImagePullSecret",
+        "ErrImageNeverPull",
+        "BackOff",
+        "InvalidImageName",
+    ]
+)
+_STARTS = re.compile(
+    r"^\s*(?:Error response from daemon|Error:|ERROR|error:|FATA|ERRO|rpc error|ctr:|docker:|crictl:|Failed to |Back-off |received unexpected|"
+    r"error parsing|unknown: |Get \"?https?:|Put \"?https?:|Head \"?https?:|Post \"?https?:|x509:|panic|\[ERROR|Unable to |failed to )"
+)
+_CODE_LINE = re.compile(r"^\s*(?:unauthorized|denied|unknown|toomanyrequests|manifest unknown|name unknown):? ")
+_DOCKER_PUSH = re.compile(
+    r"^\s*[0-9a-f]{12}: (?:Preparing|Waiting|Pushed|Pushing|Layer already|Retrying|Mounted)|The push refers to ", re.M
+)
+_DOCKER_PULL = re.compile(
+    r"^\s*[0-9a-f]{12}: (?:Pulling|Pull complete|Download|Extracting|Verifying|Already exists)|: Pulling from ", re.M
+)
+_PUSH_REPO = re.compile(r"The push refers to (?:a )?repository \[(?P<repo>[^\]]+)\]|Pushing repository (?P<old>\S+) ")
+_LIMIT: Final = 6000
+"""Lines read of one blob, from its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failing message as it was printed, prefixes of logs taken off."""
+
+    message: str
+    time: float | None = None
+    reason: str = ""
+    """The event's or waiting state's reason, where it comes from a table."""
+    pod: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A typed command with its output, or output whose command is not shown (`tool` then by its looks, else empty)."""
+
+    command: str = ""
+    tool: str = ""
+    action: str | None = None
+    image: str = ""
+    """The reference or, for a login, the registry; as typed."""
+    account: str = ""
+    typed_scheme: str = ""
+    """`none`, `http`, `https`; empty without a command."""
+    failures: tuple[Failure, ...] = ()
+    succeeded: bool = False
+    retries: int = 0
+    started: float | None = None
+    ended: float | None = None
+    output: str = ""
+
+
+def split_attempts(blob: str) -> list[Attempt]:
+    """Attempts of a blob in their order; never raises. A blob without any command is one attempt."""
+    attempts: list[Attempt] = []
+    command = ""
+    lines: list[str] = []
+    for line in _lines(blob):
+        found = _command(line)
+        if found:
+            if command or lines:
+                attempts.append(_attempt(command, lines))
+            command, lines = line.strip(), []
+            head, arrow, tail = command.partition(" -> ")
+            if arrow and looks_failing(tail):
+                command, lines = head, [tail]
+        else:
+            lines.append(line)
+    if command or lines:
+        attempts.append(_attempt(command, lines))
+    return [attempt for attempt in attempts if attempt.command or attempt.output.strip()]
+
+
+def _lines(blob: str) -> list[str]:
+    plain = _ANSI.sub("", blob.replace("\r\n", "\n"))
+    plain = "\n".join(line.rsplit("\r", 1)[-1] for line in plain.split("\n"))
+    lines = plain.split("\n")
+    return lines[-_LIMIT:]
+
+
+def _command(line: str) -> re.Match[str] | None:
+    if len(line) > 2000:
+        return None
+    stripped = _STAMP.sub("", line, count=1)
+    found = _COMMAND.match(stripped)
+    if found is None or looks_like_output(stripped):
+        return None
+    words = [word for word in _bare_words(found["rest"].split())[0] if word not in _GROUPS]
+    return found if words and words[0] in _VERBS else None
+
+
+def looks_like_output(line: str) -> bool:
+    """`docker: Error response …` begins like a command and is none."""
+    return re.match(r"^\s*(?:\S+: )?(?:Error|FATA|ERRO|WARN|level=|time=)", line) is not None
+
+
+def _attempt(command: str, lines: list[str]) -> Attempt:
+    output = "\n".join(lines)
+    tool, action, image, account, scheme = read_command(command) if command else ("", None, "", "", "")
+    if not tool and _DOCKER_PUSH.search(output):
+        tool, action = "docker", "push"
+    elif not tool and _DOCKER_PULL.search(output):
+        tool, action = "docker", "pull"
+    elif not tool and re.search(r"^\s*Step \d+(/\d+)? : [A-Z]+ ", output, re.M):
+        tool, action = "docker", "pull"
+    repository = _PUSH_REPO.search(output)
+    if repository and not image:
+        image = repository["repo"] or repository["old"] or ""
+    times = [time for line in lines if (time := stamp_of(line)) is not None]
+    failures = tuple(_failures(lines))
+    return Attempt(
+        command=command,
+        tool=tool,
+        action=action,
+        image=image,
+        account=account,
+        typed_scheme=scheme,
+        failures=failures,
+        succeeded=_SUCCESS.search(output) is not None and not failures,
+        retries=sum(1 for line in lines if _RETRYING.match(_strip_stamp(line))),
+        started=times[0] if times else None,
+        ended=times[-1] if times else None,
+        output=output,
+    )
+
+
+def read_command(command: str) -> tuple[str, str | None, str, str, str]:
+    """Tool, action, image or registry, account and typed scheme of a command line."""
+    found = _COMMAND.match(_STAMP.sub("", command, count=1))
+    if found is None:
+        return "", None, "", "", ""
+    try:
+        words = shlex.split(found["rest"].replace("\\", "\\\\"), comments=False)
+    except ValueError:
+        words = found["rest"].split()
+    tool = {"executor": "kaniko", "/kaniko/executor": "kaniko", "docker-compose": "docker"}.get(
+        found["tool"], found["tool"]
+    )
+    bare, account = _bare_words(words)
+    while bare and bare[0] in _GROUPS:
+        bare = bare[1:]
+    action = _VERBS.get(bare[0], "") or None if bare else None
+    at = 0 if bare and bare[0] in _VERBS else len(bare)
+    arguments = [word for word in bare[at + 1 :] if word not in ("|", ">", "2>&1", ".", "&&", ";")]
+    image, scheme = "", ""
+    places = [word for word in arguments if "://" in word and not word.startswith(("oci://", "http://", "https://"))]
+    if tool == "skopeo" and places:
+        remote = [word for word in places if word.startswith("docker://")]
+        image = (remote[-1] if remote else places[-1]).partition("://")[2]
+        action = "push" if (places[-1].startswith("docker://") and len(places) > 1) or (len(arguments) > 1 and arguments[-1].startswith("docker://")) else "pull"  # fmt: skip
+    elif tool in ("crane", "gcrane") and action == "push":
+        image = arguments[-1] if arguments else ""
+    elif tool == "kubectl":
+        image = ""
+    elif action == "login":
+        image = next((word for word in arguments if word not in _VERBS), "")
+    elif arguments:
+        image = arguments[0] if tool not in ("docker", "podman", "buildah") or "run" in bare else arguments[-1]
+    if tool == "docker" and "build" in bare:
+        action, image = ("push" if "--push" in words else "pull"), ""
+    if action == "push" and tool == "helm":
+        image = next((word for word in arguments if "://" in word), image)
+    if image.lower().startswith(("http://", "https://")):
+        scheme = image.partition("://")[0].lower()
+        image = image.partition("://")[2].rstrip("/")
+    else:
+        scheme = "none" if image else ""
+        image = image.removeprefix("oci://").removeprefix("docker://")
+    return tool, action, image, account, scheme
+
+
+def _bare_words(words: list[str]) -> tuple[list[str], str]:
+    """Words that are neither options nor their values, and the user name given."""
+    bare: list[str] = []
+    account, skip = "", ""
+    for word in words:
+        if skip:
+            if skip in ("-u", "--user", "--username", "--creds", "--dest-creds", "--src-creds"):
+                account = word.partition(":")[0]
+            skip = ""
+        elif word in _VALUE_OPTIONS:
+            skip = word
+        elif word.startswith("-"):
+            key, equals, value = word.partition("=")
+            if equals and key in ("-u", "--user", "--username", "--creds", "--dest-creds"):
+                account = value.partition(":")[0]
+            elif word.startswith("-u") and not word.startswith("--") and len(word) > 2:
+                account = word[2:].partition(":")[0]
+        else:
+            bare.append(word)
+    return bare, account
+
+
+def _failures(lines: Iterable[str]) -> Iterator[Failure]:
+    """Failing messages among lines; multi-line ones are put together."""
+    held: list[str] = []
+    time: float | None = None
+    reason = pod = ""
+    indent = 0
+
+    def flush() -> Iterator[Failure]:
+        if held:
+            yield Failure("\n".join(held).strip(), time, reason, pod)
+            held.clear()
+
+    for raw in lines:
+        line = _strip_stamp(raw)
+        table = _table_row(line)
+        if table is not None:
+            yield from flush()
+            if table.message:
+                held, time, reason, pod, indent = (
+                    [table.message],
+                    stamp_of(raw),
+                    table.reason,
+                    table.pod,
+                    len(raw) - len(raw.lstrip()),
+                )
+            continue
+        if not line.strip() or _NOISE.match(line):
+            yield from flush()
+            continue
+        wrapped = bool(held) and reason and len(raw) - len(raw.lstrip()) > indent + 8
+        entry = log_entry(line)
+        if entry is not None:
+            yield from flush()
+            if entry.message and _tells(entry.message):
+                yield Failure(entry.message, entry.time or stamp_of(raw), "", entry.pod)
+            continue
+        if held and _goes_on(line, held[-1], bool(wrapped), bool(reason)):
+            if len(held) < 40:
+                held.append(line.strip())
+            continue
+        yield from flush()
+        if _RETRYING.match(line) and not looks_failing(_RETRYING.sub("", line)):
+            continue
+        if _tells(line):
+            held, time, reason, pod, indent = [line.strip()], stamp_of(raw), "", "", 0
+    yield from flush()
+
+
+def _goes_on(line: str, last: str, wrapped: bool, in_table: bool) -> bool:
+    """Whether a line belongs to the message above it."""
+    if wrapped or in_table:
+        return wrapped
+    if _STARTS.match(line) or _RETRYING.match(line):
+        return False
+    body = line.lstrip().startswith(("<", "{"))
+    return bool(_CODE_LINE.match(line)) or body or not _complete(last) or not _tells(line)
+
+
+def _tells(line: str) -> bool:
+    return looks_failing(line) or re.search(r"read[- ]only mode|without vulnerability scanning", line, re.I) is not None
+
+
+def _complete(line: str) -> bool:
+    """A line that can stand alone; one that ends in a colon, a comma or an open quote goes on."""
+    text = line.rstrip()
+    return not text.endswith((":", ",", "\\", "(")) and text.count('"') % 2 == 0
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One line of a structured log."""
+
+    message: str
+    level: str = ""
+    time: float | None = None
+    image: str = ""
+    host: str = ""
+    pod: str = ""
+    text: str = ""
+    """The `msg` alone."""
+
+
+def log_entry(line: str) -> LogEntry | None:
+    """A logfmt line (containerd, docker, skopeo) or a klog line (kubelet) taken apart; None for any other line."""
+    klog = _KLOG.match(line)
+    if klog:
+        rest = line[klog.end() :]
+        fields = {found["key"]: _unquote(found["value"]) for found in _LOGFMT.finditer(rest)}
+        error = fields.get("err", "")
+        text = rest[1 : rest.find('"', 1)] if rest.startswith('"') else rest
+        inner = _inner_kubelet(error)
+        return LogEntry(
+            inner or error or text, klog["level"], None, fields.get("image", ""), "", fields.get("pod", ""), text
+        )
+    if "level=" not in line and "msg=" not in line:
+        return None
+    fields = {}
+    for found in _LOGFMT.finditer(line):
+        fields.setdefault(found["key"], _unquote(found["value"]))
+    if "msg" not in fields:
+        return None
+    message, error = fields["msg"], fields.get("error", "")
+    told = (
+        f"{message}: {error}"
+        if error and not message.startswith(("PullImage", "trying next host", "fetch failed"))
+        else error or message
+    )
+    image = re.search(r'PullImage "([^"]+)"', message)
+    return LogEntry(
+        told, fields.get("level", ""), read_time(fields.get("time", "")), image.group(1) if image else fields.get("image", ""),
+        fields.get("host", ""), fields.get("pod", ""), message,
+    )  # fmt: skip
+
+
+def _inner_kubelet(error: str) -> str:
+    """What `failed to "StartContainer" for "app" with ErrImagePull: "…"` holds; empty where it is another text."""
+    found = re.search(r'with (?:ErrImagePull|ImagePullBackOff|[\w ]+): "(?P<inner>.*)"$', error, re.S)
+    text = found["inner"].replace('\\"', '"') if found else error
+    if found is None:
+        start = re.search(r"start failed in pod \S+: (?:ErrImagePull|[\w ]+?): (?P<inner>.+)$", error, re.S)
+        return start["inner"] if start else ""
+    back = re.match(r'Back-off pulling image "[^"]*": \w+: (?P<cause>.+)$', text, re.S)
+    return back["cause"] if back else text
+
+
+def _unquote(value: str) -> str:
+    if not value.startswith('"'):
+        return value
+    return re.sub(
+        r"\\(.)", lambda m: {"n": "\n", "t": " ", "r": ""}.get(m.group(1), m.group(1)), value[1:].removesuffix('"')
+    )
+
+
+def _table_row(line: str) -> Failure | None:
+    """A row of `kubectl describe`, `kubectl get events` or `kubectl get pods`. An empty message: a row without a failure."""
+    found = _DESCRIBE.match(line) or _GET_EVENTS.match(line)
+    if found:
+        wanted = found["reason"] in _PULL_REASONS and not (found["type"] == "Normal" and found["reason"] != "BackOff")
+        return Failure(found["message"].strip() if wanted else "", None, found["reason"])
+    found = _GET_PODS.match(line)
+    if found:
+        pod = "/".join(part for part in (found["namespace"], found["pod"]) if part)
+        return Failure(found["reason"], None, found["reason"], pod)
+    if re.match(r"^\s*(NAMESPACE|NAME|LAST SEEN|TYPE)\s+[A-Z]", line):
+        return Failure("")
+    waiting = re.match(r"^\s+(Reason|Message):\s+(?P<value>\S.*)$", line)
+    if waiting and waiting.group(1) == "Reason":
+        value = waiting["value"].strip()
+        return Failure(
+            value if value in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull") else "",
+            None,
+            value,
+        )
+    return None
+
+
+def _strip_stamp(line: str) -> str:
+    return _STAMP.sub("", line, count=1)
+
+
+def stamp_of(line: str) -> float | None:
+    """Seconds since the epoch at the head of a log line; None without a full date."""
+    found = _STAMP.match(line)
+    if found and found["iso"]:
+        return read_time(found["iso"])
+    if found and found["slash"]:
+        return read_time(found["slash"].replace("/", "-"))
+    inner = re.search(r'\btime="?([^"\s]+)"?', line)
+    return read_time(inner.group(1)) if inner else None
+
+
+def read_time(text: str) -> float | None:
+    """An ISO 8601 time as seconds since the epoch, without a zone as UTC; None where it is none."""
+    value = re.sub(r"(\.\d{1,6})\d*", r"\1", text.strip().replace(",", ".").replace("Z", "+00:00"))
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
