@@ -276,7 +276,7 @@ class Reader:
 
     def _denied(self, by_hand: str, error: str = "") -> str:
         said = f" ({' '.join(error.split())[:200]})" if error.strip() else ""
-        return f"user {self._user or '?'} may not: sudo -n {by_hand}{said}"
+        return f"user {self._user or '?'} may not: sudo -n {by_hand.removeprefix('sudo -n ')}{said}"
 
     def _add(
         self, name: str, text: str = "", *, outcome: Outcome = Outcome.OBSERVED, absent: bool = False, mtime: float | None = None, detail: str = "", source: str = ""
