@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from app.parsers.containerd_config import Mirror
-from app.parsers.k3s_registries import K3sRegistries
+from app.parsers.k3s_registries import K3sConfig, K3sRegistries
 from app.pullplan.containerd import directory_names, hostname
 from app.pullplan.inputs import CertsDir, HostsDir
 
@@ -96,16 +96,25 @@ def near_mirror_key(registries: K3sRegistries, namespace: str) -> str:
 
 
 def near_config_key(registries: K3sRegistries, authorities: Iterable[str]) -> tuple[str, str]:
-    """(key, authority that it was meant for) of a `configs` key that is close to an endpoint's host; empty texts: none."""
+    """(key, authority that it was meant for) of a `configs` key close to an endpoint's host, with a login or TLS keys that
+    the entry of that host lacks; empty texts: none.
+    """
     for authority in authorities:
+        exact = next((config for config in registries.configs if config.key in (authority, "*")), None)
         for config in registries.configs:
-            if config.key in (authority, "*"):
+            if config.key in (authority, "*") or not _brings(config, exact):
                 continue
             scheme, bare = _clean(config.key)
-            if bare.lower() == authority.lower() and (scheme or config.key != authority):
-                return config.key, authority
-            if hostname(bare).lower() == hostname(authority).lower() and (
-                not _port(bare) or not _port(authority) or {_port(bare), _port(authority)} <= {"80", "443"}
+            ports = {_port(bare), _port(authority)}
+            same_name = hostname(bare).lower() == hostname(authority).lower()
+            if (bare.lower() == authority.lower() and scheme) or (
+                same_name and ("" in ports or ports <= {"80", "443"} or bare != config.key)
             ):
                 return config.key, authority
     return "", ""
+
+
+def _brings(config: K3sConfig, exact: K3sConfig | None) -> bool:
+    if exact is None:
+        return config.has_login or config.tls
+    return (config.has_login and not exact.has_login) or (config.tls and not exact.tls)

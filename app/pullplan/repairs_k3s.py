@@ -68,10 +68,9 @@ def k3s_repairs(node: NodeSetup, namespace: str) -> Iterator[Repair]:
         ),
     )
     key, meant = near_config_key(registries, endpoint_authorities(registries, namespace)) if whole else ("", "")
-    present = bool(key) and all(config.key != meant for config in registries.configs)
     yield Repair(
         "k3s-configs-key-mismatch",
-        present,
+        bool(key),
         lambda: k3s_choice(setup, _rename_config(registries, key, meant), namespace),
     )
     template = setup.template == "full" if setup.template else None
@@ -88,9 +87,17 @@ def k3s_repairs(node: NodeSetup, namespace: str) -> Iterator[Repair]:
 
 
 def _rename_config(registries: K3sRegistries, key: str, meant: str) -> K3sRegistries:
-    return replace(
-        registries, configs=tuple(replace(item, key=meant) if item.key == key else item for item in registries.configs)
-    )
+    """The misnamed entry under the right name, joined with what stands there already."""
+    moved = next(item for item in registries.configs if item.key == key)
+    there = next((item for item in registries.configs if item.key == meant), None)
+    joined = replace(moved, key=meant)
+    if there is not None:
+        joined = replace(
+            there,
+            has_login=there.has_login or moved.has_login, ca_file=there.ca_file or moved.ca_file,
+            skip_verify=there.skip_verify or moved.skip_verify, tls=there.tls or moved.tls,
+        )  # fmt: skip
+    return replace(registries, configs=(joined, *(item for item in registries.configs if item.key not in (key, meant))))
 
 
 def _rename_mirror(registries: K3sRegistries, key: str, namespace: str) -> K3sRegistries:

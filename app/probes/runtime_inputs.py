@@ -1,0 +1,317 @@
+"""Inputs of the pull plan from the material: the failing attempt, what is known of hosts, the pod's and the node's logins."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from app.model.masked import MASK
+from app.model.material import Material
+from app.parsers.dockerconfig import parse_dockerconfig
+from app.parsers.urls import find_urls
+from app.parsers.x509 import read_bundle
+from app.parsers.x509_verify import issued_by, may_sign, verify
+from app.probes.base import Scene
+from app.probes.registry_net import chains
+from app.probes.registry_scene import registry_of
+from app.probes.runtime_files import NodeFiles
+from app.probes.runtime_setup import node_setup
+from app.pullplan.containerd import with_port
+from app.pullplan.inputs import Failure, NodeSetup, PlanInputs, PullSecret, View
+from app.pullplan.kubelet import matches
+
+_STAGES = (
+    ("hosts-file", re.compile(r"read CA cert|load CA cert|X509 key pair|no resolve hosts|failed to load CA file")),
+    ("image-service", re.compile(r"unknown service runtime\.v1")),
+    ("scheme", re.compile(r"server gave HTTP response to HTTPS client|malformed HTTP response|HTTP request to an HTTPS server")),
+    ("trust", re.compile(r"certificate signed by unknown authority")),
+    ("tls", re.compile(r"x509:|tls: ")),
+    ("proxy", re.compile(r"proxyconnect|Proxy Authentication Required")),
+    ("resolve", re.compile(r"no such host|server misbehaving|lookup \S+.*(?:i/o timeout|connection refused)")),
+    ("credential", re.compile(r"no basic auth credentials|\b401\b|authorization failed|failed to authorize|nauthorized")),
+    ("connect", re.compile(r"connection refused|i/o timeout|no route to host|network is unreachable|context deadline exceeded|TLS handshake timeout|connection reset")),
+    ("answer", re.compile(r"\b(?:403|412|429|5\d\d) [A-Z]|toomanyrequests|unexpected media type|no match for platform|short read|failed to extract")),
+    ("not-found", re.compile(r": not found|manifest unknown|\b404\b")),
+)  # fmt: skip
+_CLIENT = re.compile(r"^\s*(?:\S*[$#] )?(?:sudo )?(ctr|nerdctl|docker|crictl)\b")
+
+
+def failure_of(scene: Scene) -> Failure:
+    """Stage and URL of the first text that tells a stage."""
+    image = scene.incident.registry or ""
+    client = ""
+    if scene.variables.get("client") == "ctr" or any(_tool(text) == "ctr" for text in scene.incident.texts):
+        client = "ctr"
+    for text in scene.incident.texts:
+        for stage, pattern in _STAGES:
+            if not pattern.search(text):
+                continue
+            urls = find_urls(text)
+            url = urls[-1] if urls else ""
+            realm = bool(url) and "/v2/" not in url and "token" in url
+            if (
+                realm
+                and stage in ("trust", "scheme", "tls", "resolve", "connect", "proxy")
+                and urlsplit(url).netloc != image
+            ):
+                return Failure("realm", url, client)
+            return Failure(stage, url, client)
+    return Failure(client=client)
+
+
+def _tool(text: str) -> str:
+    found = _CLIENT.match(text)
+    if found:
+        return found[1]
+    return "ctr" if re.match(r"^ctr: ", text) else ""
+
+
+def views_of(material: Material, scene: Scene, node: NodeSetup, failure: Failure) -> Mapping[str, View]:
+    """What exchanges, served chains and the failing text tell of each host:port, from this node's point of view."""
+    found: dict[str, View] = {}
+
+    def note(endpoint: str, **more: Any) -> None:
+        view = found.get(endpoint, View())
+        found[endpoint] = replace(
+            view,
+            speaks=view.speaks | frozenset(more.get("speaks", ())),
+            silent=view.silent | frozenset(more.get("silent", ())),
+            trusted_by={**view.trusted_by, **more.get("trusted_by", {})},
+            unreachable=more.get("unreachable", view.unreachable),
+            harbor=view.harbor or bool(more.get("harbor")),
+        )
+
+    registry = registry_of(material, scene)
+    for seen in registry.seen:
+        exchange = seen.exchange
+        parts = urlsplit(exchange.url)
+        if not parts.netloc or parts.scheme not in ("http", "https"):
+            continue
+        endpoint = with_port(parts.netloc, parts.scheme)
+        here = seen.node == node.name
+        harbor = 'service="harbor-registry"' in exchange.headers.get("www-authenticate", "")
+        if parts.scheme == "http" and exchange.status is not None:
+            note(endpoint, speaks=("http",), harbor=harbor, unreachable=False)
+        if parts.scheme == "https" and exchange.tls is not None:
+            state = exchange.tls.state
+            if state == "plain-http":
+                note(endpoint, speaks=("http",), silent=("https",), unreachable=False)
+            elif state in ("ok", "alert"):
+                note(endpoint, speaks=("https",), harbor=harbor, unreachable=False)
+            anchor = _anchor(exchange.tls.anchors)
+            if (
+                exchange.tls.verified is not None
+                and anchor
+                and here
+                and (anchor != "os" or not exchange.tls.verified or exchange.tls.state == "ok")
+            ):
+                note(endpoint, trusted_by={anchor: exchange.tls.verified})
+        if here and exchange.tcp in ("refused", "timeout", "unreachable") and not exchange.proxy:
+            note(endpoint, unreachable=True)
+    _judge_files(material, scene, node, found)
+    _from_text(failure, found)
+    return found
+
+
+def _anchor(told: str) -> str:
+    """`os-bundle` → `os`; a path stays; anything else is none of ours."""
+    if told in ("os-bundle", "os"):
+        return "os"
+    path = re.search(r"/\S+", told)
+    return path[0] if path else ""
+
+
+def _judge_files(material: Material, scene: Scene, node: NodeSetup, found: dict[str, View]) -> None:
+    """Each CA file of the node against each chain that was served."""
+    texts = {
+        path: text
+        for path, text in NodeFiles(material, node.name).below("/").items()
+        if "-----BEGIN CERTIFICATE" in text
+    }
+    for chain in chains(registry_of(material, scene)):
+        if not chain.certificates:
+            continue
+        endpoint = with_port(chain.target.get("host") or chain.host or scene.incident.registry or "", "https")
+        judged: dict[str, bool] = {}
+        for path, text in texts.items():
+            anchors = read_bundle(text)
+            if verify(chain.certificates, anchors, None).accepts or any(
+                issued_by(chain.certificates[-1], one) and may_sign(one) for one in anchors
+            ):
+                judged[path] = True
+            elif (
+                anchors
+                and chain.served is not None
+                and all(issued_by(one, anchor) is False for one in chain.certificates for anchor in anchors)
+            ) or (
+                anchors
+                and all(issued_by(chain.certificates[0], anchor) is False for anchor in anchors)
+                and len(chain.certificates) == 1
+            ):
+                judged[path] = False
+        view = found.get(endpoint, View())
+        found[endpoint] = replace(view, speaks=view.speaks | {"https"}, trusted_by={**judged, **view.trusted_by})
+
+
+def _from_text(failure: Failure, found: dict[str, View]) -> None:
+    parts = urlsplit(failure.url)
+    if not parts.netloc:
+        return
+    endpoint = with_port(parts.netloc, parts.scheme)
+    view = found.get(endpoint, View())
+    if failure.stage == "scheme":
+        found[endpoint] = replace(
+            view, speaks=view.speaks | {"http"}, silent=view.silent | {"https"}, unreachable=False
+        )
+    elif failure.stage in ("trust", "tls"):
+        trusted = view.trusted_by if failure.stage == "tls" else {**view.trusted_by, "os": False}
+        found[endpoint] = replace(view, speaks=view.speaks | {"https"}, trusted_by=trusted, unreachable=False)
+    elif failure.stage in ("resolve", "connect"):
+        found[endpoint] = replace(view, unreachable=True)
+
+
+# --- logins ---------------------------------------------------------------------------------------------------------
+
+
+def _load(material: Material, path: str) -> list[dict[str, Any]]:
+    try:
+        data = json.loads(material.text(path) or "null")
+    except ValueError:
+        return []
+    listed = data.get("items") if isinstance(data, dict) else data
+    items = listed if isinstance(listed, list) else [data]
+    return [item for item in items if isinstance(item, dict)]
+
+
+def _meta(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    meta = item.get("metadata")
+    return meta if isinstance(meta, dict) else {}
+
+
+def pull_secrets(material: Material, scene: Scene, node: str) -> tuple[PullSecret, ...] | None:
+    """Secrets of the failing pod in the order of its list; None where the pod or a listed Secret was not read."""
+    pods = [
+        pod for path in ("pod.json", "pods.json") for pod in _load(material, path) if pod.get("kind", "Pod") == "Pod"
+    ]
+    image = scene.incident.image
+    fitting = [pod for pod in pods if _uses(pod, image)] or pods
+    on_node = [pod for pod in fitting if _spec(pod).get("nodeName") in (node, None)] or fitting
+    if not on_node:
+        return None
+    pod = on_node[0]
+    namespace = str(_meta(pod).get("namespace") or "default")
+    listed = [
+        str(item.get("name") or "") for item in _spec(pod).get("imagePullSecrets") or () if isinstance(item, dict)
+    ]
+    if not listed:
+        return ()
+    known = {
+        str(_meta(item).get("name")): item
+        for path in ("secrets.json", "secret.json")
+        for item in _load(material, path)
+        if str(_meta(item).get("namespace") or namespace) == namespace
+    }
+    every = material.text("secrets.json") is not None
+    found = []
+    for name in listed:
+        secret = known.get(name)
+        if secret is None:
+            if not every:
+                return None
+            found.append(PullSecret(name, exists=False))
+            continue
+        read = _read_secret(name, secret)
+        if read is None:
+            return None
+        found.append(read)
+    return tuple(found)
+
+
+def _spec(pod: Mapping[str, Any]) -> Mapping[str, Any]:
+    spec = pod.get("spec")
+    return spec if isinstance(spec, dict) else {}
+
+
+def _uses(pod: Mapping[str, Any], image: str | None) -> bool:
+    containers = [*(_spec(pod).get("containers") or ()), *(_spec(pod).get("initContainers") or ())]
+    return any(isinstance(item, dict) and item.get("image") == image for item in containers)
+
+
+def _read_secret(name: str, secret: Mapping[str, Any]) -> PullSecret | None:
+    kind = str(secret.get("type") or "Opaque")
+    key = ".dockercfg" if kind.endswith("dockercfg") else ".dockerconfigjson"
+    data = secret.get("data")
+    text: bytes
+    encoded = data.get(key) if isinstance(data, dict) else None
+    plain = secret.get("stringData")
+    if isinstance(encoded, str):
+        if MASK in encoded:
+            return None
+        try:
+            text = base64.b64decode(encoded)
+        except ValueError:
+            return None
+    elif isinstance(plain, dict) and isinstance(plain.get(key), str):
+        text = plain[key].encode()
+    elif isinstance(data, dict):
+        return PullSecret(name, note=f"type {kind} without {key}: the kubelet finds nothing in it")
+    else:
+        return None
+    config = parse_dockerconfig(text, kind)
+    if not config.read_by_kubelet:
+        return PullSecret(
+            name, note=f"type {kind} with a document of layout {config.layout}: the kubelet does not read it"
+        )
+    return PullSecret(name, config.entries, True, config.parse_error)
+
+
+def node_logins(files: NodeFiles) -> tuple[str, Any]:
+    """Path and entries of the first docker-style file that the kubelet reads; ("", None) where nobody looked."""
+    looked = False
+    for path, kind in (
+        ("/var/lib/kubelet/config.json", "dockerconfigjson"), ("/.docker/config.json", "dockerconfigjson"),
+        ("/var/lib/kubelet/.dockercfg", "dockercfg"), ("/.dockercfg", "dockercfg"),
+    ):  # fmt: skip
+        text = files.text(path)
+        if text is not None:
+            return path, parse_dockerconfig(text, kind).entries
+        looked = looked or files.absent(path)
+    return "", () if looked or files.systematic else None
+
+
+def plugin_images(files: NodeFiles) -> tuple[str, ...]:
+    """`matchImages` of credential provider configurations found on the node."""
+    found: list[str] = []
+    for path, text in files.below("/").items():
+        if "CredentialProviderConfig" in text and path.endswith((".yaml", ".yml", ".json")):
+            found += re.findall(r"""^\s*-\s*["']?([\w.*:/-]+\.[\w.*:/-]+)["']?\s*$""", text, re.MULTILINE)
+    return tuple(found)
+
+
+def plan_inputs(material: Material, scene: Scene, name: str, image: str = "") -> PlanInputs | None:
+    """Everything for one node; None where no image is known."""
+    image = image or scene.incident.image or ""
+    if not image:
+        return None
+    files = NodeFiles(material, name)
+    node = node_setup(files)
+    failure = failure_of(scene)
+    path, logins = node_logins(files)
+    healthy = tuple(
+        node_setup(NodeFiles(material, other))
+        for other in scene.incident.healthy_nodes
+        if other != name and other in material.nodes()
+    )
+    return PlanInputs(
+        image, node, pull_secrets(material, scene, name), logins, path, plugin_images(files),
+        views_of(material, scene, node, failure), failure, healthy,
+    )  # fmt: skip
+
+
+def login_serves(entries: Iterable[Any] | None, image: str) -> bool:
+    return any(matches(entry.server_key, image) and entry.has_login for entry in entries or ())
