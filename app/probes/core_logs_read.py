@@ -6,7 +6,7 @@ rights, a frozen account, policies, read-only, upstream 404 and 429, and the inn
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +19,7 @@ from app.probes.harbor_common import MARGIN, ZONES, HarborSide
 
 CLOCK_TAGS: Final = frozenset({"not-yet-valid", "token-expired", "project-recreated", "key-differs"})
 """Written by a pod whose clock may be wrong: kept whatever their stamp says."""
+REFUSALS: Final = frozenset({"robot-refused", "robot-disabled", "robot-expired", "user-refused"})
 UPSTREAM_TAGS: Final = frozenset({"upstream-refused-login", "fallback-401", "fallback-network"})
 
 
@@ -137,6 +138,11 @@ def _with_names(said: Iterable[Said], side: HarborSide) -> Iterator[Said]:
     robots, _ = side.rows(("robots", "robot"), r"robots(?:/\d+)?")
     names = [str(row.get("name") or "") for row in robots]
     prefix = _prefix(side)
+    said = list(said)
+    told: dict[str, set[str]] = {}
+    for one in said:
+        if one.tag == "user-refused" and one.line.fields.get("client IP"):
+            told.setdefault(one.name, set()).add(one.line.fields["client IP"])
     for one in said:
         if one.tag == "robot-expired" and not one.name and one.seconds is not None and one.line.stamp is not None:
             ended = one.line.stamp - one.seconds
@@ -152,8 +158,46 @@ def _with_names(said: Iterable[Said], side: HarborSide) -> Iterator[Said]:
         if one.tag == "oidc-refused" and one.name.startswith(prefix):
             continue  # older versions wrote such a line for robots too (harbor-and-kubernetes.md B.2)
         yield one
-        if one.tag in ("user-refused", "locking") and cut_by_a_shell(one.name, names, prefix):
+        if (
+            one.tag in ("user-refused", "locking")
+            and cut_by_a_shell(one.name, names, prefix)
+            and _ours(one, told, side)
+        ):
             yield Said("cut-name", one.line, one.name)
+
+
+def _ours(one: Said, told: Mapping[str, set[str]], side: HarborSide) -> bool:
+    """Not seen to be another client's: the name is the account where that is known, the address a failing node's.
+
+    `told`: refused name to the client addresses in its lines; the lines that tell of the lock carry none.
+    """
+    if side.account:
+        return one.name == side.account
+    nodes = node_addresses(side)
+    addresses = told.get(one.name, set())
+    return not nodes or not addresses or bool(nodes & addresses)
+
+
+def node_addresses(side: HarborSide) -> frozenset[str]:
+    """Addresses of the failing nodes, by their Node objects or their pods' hostIP."""
+    found: set[str] = set()
+    for path in ("pod.json", "pods.json", "nodes.json"):
+        try:
+            value = side.material.json(path)
+        except ValueError:
+            continue
+        rows = value.get("items") if isinstance(value, dict) and "items" in value else value
+        for row in rows if isinstance(rows, list) else [rows]:
+            host = at(row, "status", "hostIP")
+            node = at(row, "spec", "nodeName") or at(row, "metadata", "name")
+            if side.scene.incident.nodes and node not in side.scene.incident.nodes:
+                continue
+            found |= {str(host)} if host else set()
+            addresses = at(row, "status", "addresses")
+            for one in addresses if isinstance(addresses, list) else ():
+                if isinstance(one, dict):
+                    found.add(str(one.get("address")))
+    return frozenset(found)
 
 
 def _prefix(side: HarborSide) -> str:

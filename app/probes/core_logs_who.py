@@ -12,11 +12,9 @@ import yaml
 from app.model.evidence import Value
 from app.parsers.core_log_tags import INTERNAL_USER
 from app.parsers.harbor_config import at
-from app.probes.core_logs_read import CoreLog
+from app.probes.core_logs_read import REFUSALS, CoreLog, node_addresses
 from app.probes.core_roster import core_pods, front_backends
 from app.probes.harbor_common import HarborSide
-
-REFUSALS: Final = frozenset({"robot-refused", "robot-disabled", "robot-expired", "user-refused"})
 
 
 def whom_it_names(side: HarborSide, log: CoreLog) -> Iterator[tuple[str, Value]]:
@@ -47,13 +45,13 @@ def _offender(side: HarborSide, log: CoreLog) -> Iterator[tuple[str, Value]]:
     )
     if not account or not seen:
         return
-    judged = [(who, _is_client(side, *who)) for who in seen]
-    foreign = [who for who, own in judged if own is False]
-    address, agent = foreign[0] if foreign else seen[0]
+    judged = [_is_client(side, *who) for who in seen]
+    address, agent = seen[0]
     yield "core.offender", f"{address} {agent}".strip()
-    if foreign:
+    if all(own is False for own in judged):
+        # A frozen client's own tries leave no line; one of its kind here may be itself with a wrong password.
         yield "core.offender_is_client", False
-    elif all(own for _, own in judged):
+    elif all(own for own in judged):
         yield "core.offender_is_client", True
 
 
@@ -83,34 +81,10 @@ def _is_client(side: HarborSide, address: str, agent: str) -> bool | None:
     family = next((name for pattern, name in _FAMILIES if re.search(pattern, agent)), agent.split("/", 1)[0].lower())
     if expected and family not in expected:
         return False
-    ours = _node_addresses(side)
+    ours = node_addresses(side)
     if ours and address in ours:
         return True
     return None
-
-
-def _node_addresses(side: HarborSide) -> set[str]:
-    """Addresses of the failing nodes, by their Node objects or their pods' hostIP."""
-    found: set[str] = set()
-    for path in ("pod.json", "pods.json", "nodes.json"):
-        try:
-            value = side.material.json(path)
-        except ValueError:
-            continue
-        rows = value.get("items") if isinstance(value, dict) and "items" in value else value
-        for row in rows if isinstance(rows, list) else [rows]:
-            host = at(row, "status", "hostIP")
-            node = at(row, "spec", "nodeName") or at(row, "metadata", "name")
-            if side.scene.incident.nodes and node not in side.scene.incident.nodes:
-                continue
-            found |= {str(host)} if host else set()
-            addresses = at(row, "status", "addresses")
-            found |= (
-                {str(one.get("address")) for one in addresses if isinstance(one, dict)}
-                if isinstance(addresses, list)
-                else set()
-            )
-    return found
 
 
 def _mirror_login(side: HarborSide, log: CoreLog) -> bool | None:

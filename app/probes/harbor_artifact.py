@@ -12,6 +12,7 @@ from typing import Any
 from app.model.evidence import Evidence, Value
 from app.model.material import Material
 from app.probes.base import Scene
+from app.probes.core_logs_read import REFUSALS, read_core_log
 from app.probes.harbor_common import ENDLESS, HarborSide, denied, time_of, unreadable
 
 
@@ -100,7 +101,7 @@ def _audited(side: HarborSide, repository: str, reference: str, facts: dict[str,
     rows, _ = side.rows(
         ("audit-logs", "auditlog-exts", "logs"), r"(?:audit-logs|auditlog-exts|projects/[^/]+/(?:logs|auditlog-exts))"
     )
-    names = {f"{repository}:{reference}", f"{repository}@{reference}"}
+    names = {f"{repository}:{reference}", f"{repository}@{reference}", repository}
     mine = [
         row
         for row in rows
@@ -110,10 +111,7 @@ def _audited(side: HarborSide, repository: str, reference: str, facts: dict[str,
         return
     last = max(mine, key=lambda row: (time_of(row.get("op_time")) or 0.0, row.get("id") or 0))
     facts["artifact.deleted"] = last.get("operation") == "delete"
-    if (
-        any(str(row.get("resource", "")).startswith((f"{repository}:", f"{repository}@")) for row in mine)
-        and last.get("operation") != "delete"
-    ):
+    if last.get("operation") != "delete":
         facts.setdefault("artifact.repo_exists", True)
 
 
@@ -134,7 +132,9 @@ def read_robot(material: Material, scene: Scene) -> Iterable[Evidence]:
             "curl -s -u <admin> 'https://<host>/api/v2.0/robots?page_size=100'",
         )  # fmt: skip
         return
-    account = side.account or (str(rows[0]["name"]) if len(rows) == 1 and side.scene.vantage == "bundle" else "")
+    account = side.account or _refused_account(side)
+    if not account and len(rows) == 1 and side.scene.vantage == "bundle":
+        account = str(rows[0]["name"])  # the one that somebody put into the bundle
     if not account:
         return
     robot = next((row for row in rows if row["name"] == account), None)
@@ -156,6 +156,13 @@ def read_robot(material: Material, scene: Scene) -> Iterable[Evidence]:
     if updated is not None:
         facts["robot.updated"] = updated
     yield side.evidence("robot.api", facts, excerpt=f"{account}: disable {disabled}, expires_at {expires}")
+
+
+def _refused_account(side: HarborSide) -> str:
+    """The only account that core's log names as refused, empty where there are none or several."""
+    log = read_core_log(side)
+    names = {said.name for said in log.said if said.tag in REFUSALS and said.name} if log is not None else set()
+    return names.pop() if len(names) == 1 else ""
 
 
 def project_of_robot(account: str) -> str:

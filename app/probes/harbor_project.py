@@ -139,6 +139,8 @@ def _quota(side: HarborSide, facts: dict[str, Value]) -> None:
         if isinstance(quota, dict):
             rows.append({"ref": {"name": side.project}, **quota})
     mine = [row for row in rows if side.project and at(row, "ref", "name") == side.project]
+    if mine:
+        facts["project.exists"] = True  # every project has its quota; a core with another database may not list it
     if not mine and len(rows) == 1 and at(rows[0], "ref", "name") is None:
         mine = rows
     if not mine:
