@@ -11,7 +11,9 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
-_OPENSSL: Final = re.compile(r"^([A-Z][a-z]{2})\s+(\d{1,2})\s+(\d\d):(\d\d):(\d\d)(?:\.\d+)?\s+(\d{4})(?:\s+(?:GMT|UTC))?$")
+_OPENSSL: Final = re.compile(
+    r"^([A-Z][a-z]{2})\s+(\d{1,2})\s+(\d\d):(\d\d):(\d\d)(?:\.\d+)?\s+(\d{4})(?:\s+(?:GMT|UTC))?$"
+)
 _GO: Final = re.compile(r"^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?) ([+-]\d{4})(?: \S+)?$")
 _MONTHS: Final = {name: number for number, name in enumerate(calendar.month_abbr) if name}
 _UNSTATED_BOUND: Final = 2.0
@@ -60,7 +62,9 @@ def _openssl(text: str) -> float | None:
     if not found or found[1] not in _MONTHS:
         return None
     try:
-        moment = datetime(int(found[6]), _MONTHS[found[1]], int(found[2]), int(found[3]), int(found[4]), int(found[5]), tzinfo=UTC)
+        moment = datetime(
+            int(found[6]), _MONTHS[found[1]], int(found[2]), int(found[3]), int(found[4]), int(found[5]), tzinfo=UTC
+        )
     except ValueError:
         return None
     return moment.timestamp()
@@ -98,7 +102,9 @@ def parse_time_json(text: str) -> Offset:
     bound = data.get("error_bound_s")
     stated = isinstance(bound, int | float) and not isinstance(bound, bool) and bound >= 0
     synced = data.get("synced")
-    return Offset(there - here, float(bound) if stated else _UNSTATED_BOUND, synced if isinstance(synced, bool) else None)
+    return Offset(
+        there - here, float(bound) if stated else _UNSTATED_BOUND, synced if isinstance(synced, bool) else None
+    )
 
 
 def parse_ping_json(text: str) -> Offset:

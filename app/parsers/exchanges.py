@@ -18,7 +18,9 @@ _TLS_FIELDS: Final = tuple(field.name for field in fields(TlsSeen))
 
 def encode_exchanges(exchanges: Sequence[Exchange]) -> str:
     """As JSON, fields at their default left out. Set-Cookie and Authorization are dropped even if somebody kept them."""
-    return msgspec.json.format(msgspec.json.encode([_plain(exchange) for exchange in exchanges]), indent=1).decode() + "\n"
+    return (
+        msgspec.json.format(msgspec.json.encode([_plain(exchange) for exchange in exchanges]), indent=1).decode() + "\n"
+    )
 
 
 def decode_exchanges(text: str) -> tuple[Exchange, ...]:
@@ -26,7 +28,7 @@ def decode_exchanges(text: str) -> tuple[Exchange, ...]:
     try:
         data = msgspec.json.decode(text)
         if not isinstance(data, list):
-            raise ValueError("not a list of exchanges")  # noqa: TRY004 (all trouble with the text is one kind)
+            raise ValueError("not a list of exchanges")
         return tuple(_exchange(item, number) for number, item in enumerate(data, 1))
     except msgspec.DecodeError as error:
         raise ValueError(str(error)) from error
@@ -51,7 +53,7 @@ def _plain(exchange: Exchange) -> dict[str, Any]:
 
 def _exchange(item: object, number: int) -> Exchange:
     if not isinstance(item, dict):
-        raise ValueError(f"exchange {number} is not an object")  # noqa: TRY004
+        raise ValueError(f"exchange {number} is not an object")
     known = {key: value for key, value in item.items() if key in _FIELDS}
     tls = known.get("tls")
     if isinstance(tls, dict):

@@ -134,7 +134,9 @@ def from_mapping(data: Mapping[str, Any], **more: Any) -> TokenSeen:
     empty = data.get("empty")
     return TokenSeen(
         kid=str(kid) if kid else None,
-        claims=MappingProxyType({key: claims[key] for key in _CLAIMS if key in claims}) if isinstance(claims, dict) else MappingProxyType({}),
+        claims=MappingProxyType({key: claims[key] for key in _CLAIMS if key in claims})
+        if isinstance(claims, dict)
+        else MappingProxyType({}),
         issued_at=parse_time(data.get("issued_at")),
         expires_in=float(expires) if isinstance(expires, int | float) and not isinstance(expires, bool) else None,
         empty=empty if isinstance(empty, bool) else (False if kid else None),

@@ -19,7 +19,9 @@ from app.parsers.clock import parse_time
 from app.parsers.token import hide_tokens, read_token_answer, to_mapping
 from app.parsers.x509 import canonical_name
 
-_COMMAND: Final = re.compile(r"^\s*(?:[\w.@:~/-]*[$#%]|\$)\s+(?P<text>(?:sudo\s+|time\s+)?(?:for |while |curl|wget|getent|openssl|nc |ping |dig |nslookup |docker |skopeo |crane ).*)$")
+_COMMAND: Final = re.compile(
+    r"^\s*(?:[\w.@:~/-]*[$#%]|\$)\s+(?P<text>(?:sudo\s+|time\s+)?(?:for |while |curl|wget|getent|openssl|nc |ping |dig |nslookup |docker |skopeo |crane ).*)$"
+)
 _REQUEST: Final = re.compile(r"^> ([A-Z]+) (\S+)(?: HTTP/[\d.]+)?\s*$")
 _STATUS: Final = re.compile(r"^<? ?HTTP/[\d.]+ (\d{3})\b")
 _HEADER: Final = re.compile(r"^([<>]) ([A-Za-z][A-Za-z0-9-]*):[ ]?(.*)$")
@@ -31,13 +33,34 @@ _BODY: Final = 16_384
 _NETWORK: Final = (
     (re.compile(r"connect to \S+ port \d+ .*failed: Connection refused|: Connection refused"), "refused"),
     (re.compile(r"No route to host|[Nn]etwork is unreachable|Host is unreachable"), "unreachable"),
-    (re.compile(r"Connection timed out|connect timed out|Connection timeout|Operation timed out|Resolving timed out"), "timeout"),
+    (
+        re.compile(
+            r"Connection timed out|connect timed out|Connection timeout|Operation timed out|Resolving timed out"
+        ),
+        "timeout",
+    ),
 )
 _TLS: Final = (
-    (re.compile(r"wrong version number|packet length too long|unknown protocol|record layer failure|http request", re.IGNORECASE), "plain-http"),
+    (
+        re.compile(
+            r"wrong version number|packet length too long|unknown protocol|record layer failure|http request",
+            re.IGNORECASE,
+        ),
+        "plain-http",
+    ),
     (re.compile(r"SSL connection timeout|TLS handshake timeout"), "stalled"),
-    (re.compile(r"SSL_ERROR_SYSCALL|OpenSSL SSL_connect: Connection reset|Connection reset by peer in connection|unexpected eof while reading"), "reset"),
-    (re.compile(r"alert (?:certificate required|bad certificate|handshake failure|protocol version|internal error|unrecognized name|access denied)|tlsv1 alert|sslv3 alert|tlsv13 alert"), "alert"),
+    (
+        re.compile(
+            r"SSL_ERROR_SYSCALL|OpenSSL SSL_connect: Connection reset|Connection reset by peer in connection|unexpected eof while reading"
+        ),
+        "reset",
+    ),
+    (
+        re.compile(
+            r"alert (?:certificate required|bad certificate|handshake failure|protocol version|internal error|unrecognized name|access denied)|tlsv1 alert|sslv3 alert|tlsv13 alert"
+        ),
+        "alert",
+    ),
 )
 _UNVERIFIED: Final = (
     re.compile(r"SSL certificate problem: (.+)"),
@@ -162,8 +185,41 @@ def _read_command(text: str) -> _Command:
 
 
 _WITH_VALUE: Final = frozenset(
-    "-o --output -X --request -H --header -u --user -w --write-out -d --data --data-binary -m --max-time --connect-timeout "
-    "--cacert --capath --cert -E --key -x --proxy --resolve --connect-to -A --user-agent -e --retry --noproxy -D --dump-header --interface".split()
+    [
+        "-o",
+        "--output",
+        "-X",
+        "--request",
+        "-H",
+        "--header",
+        "-u",
+        "--user",
+        "-w",
+        "--write-out",
+        "-d",
+        "--data",
+        "--data-binary",
+        "-m",
+        "--max-time",
+        "--connect-timeout",
+        "--cacert",
+        "--capath",
+        "--cert",
+        "-E",
+        "--key",
+        "-x",
+        "--proxy",
+        "--resolve",
+        "--connect-to",
+        "-A",
+        "--user-agent",
+        "-e",
+        "--retry",
+        "--noproxy",
+        "-D",
+        "--dump-header",
+        "--interface",
+    ]
 )
 
 
@@ -187,7 +243,9 @@ def _option(command: _Command, name: str, value: str) -> None:
         command.proxy = value
 
 
-def _tries(command: _Command, tries: list[re.Match[str]], number: int, vantage: str, taken_at: float | None) -> Iterator[Exchange]:
+def _tries(
+    command: _Command, tries: list[re.Match[str]], number: int, vantage: str, taken_at: float | None
+) -> Iterator[Exchange]:
     """A loop that prints a status and a time for each fresh connection. 000 is an attempt that got no answer."""
     for index, match in enumerate(tries, 1):
         value = float(match[2].replace(",", "."))
@@ -226,7 +284,16 @@ def _requests(command: _Command, lines: list[str], number: int) -> Iterator[_See
         if request:
             if seen.method:
                 yield seen
-                seen = _Seen(command, number, address=seen.address, port=seen.port, tcp=seen.tcp, tls=seen.tls, proxy=seen.proxy, proxy_answer=seen.proxy_answer)
+                seen = _Seen(
+                    command,
+                    number,
+                    address=seen.address,
+                    port=seen.port,
+                    tcp=seen.tcp,
+                    tls=seen.tls,
+                    proxy=seen.proxy,
+                    proxy_answer=seen.proxy_answer,
+                )
             seen.method, seen.path = request[1], request[2]
             continue
         status = _STATUS.match(line)
@@ -242,14 +309,25 @@ def _requests(command: _Command, lines: list[str], number: int) -> Iterator[_See
         elif header:
             _keep(seen, header[2].lower(), header[3].strip())
         elif line.startswith("*"):
-            if seen.status is not None and re.match(r"^\*\s+(Trying|Issue another request|Connection #\d+ to host|Closing)", line):
+            if seen.status is not None and re.match(
+                r"^\*\s+(Trying|Issue another request|Connection #\d+ to host|Closing)", line
+            ):
                 seen.in_body = False
             seen = yield from _told(seen, line.lstrip("* \t"))
         elif line in ("<", "< "):
             seen.in_body = True
         elif (seen.status is not None or line.startswith(("{", "[", "<"))) and not line.startswith((">", "{ [", "} [")):
             seen.body.append(raw)  # without -v only the body is printed
-    if seen.method or seen.status is not None or seen.tcp or seen.tls or seen.error or seen.dns_failed or seen.address or (seen.body and command.urls):
+    if (
+        seen.method
+        or seen.status is not None
+        or seen.tcp
+        or seen.tls
+        or seen.error
+        or seen.dns_failed
+        or seen.address
+        or (seen.body and command.urls)
+    ):
         yield seen
 
 
@@ -261,7 +339,9 @@ def _keep(seen: _Seen, name: str, value: str) -> None:
 def _told(seen: _Seen, text: str) -> Iterator[_Seen]:
     """One `*` line. Gives back the request to go on with: a new attempt to connect begins a new one."""
     trying = re.match(r"Trying (\[?[0-9a-fA-F.:]+?\]?)(?::(\d+))?\.\.\.", text)
-    connected = re.match(r"Connected to (\S+) \(([0-9a-fA-F.:]+)\) port (\d+)", text) or re.match(r"Established connection to (\S+) \(([0-9a-fA-F.:]+) port (\d+)\)", text)
+    connected = re.match(r"Connected to (\S+) \(([0-9a-fA-F.:]+)\) port (\d+)", text) or re.match(
+        r"Established connection to (\S+) \(([0-9a-fA-F.:]+) port (\d+)\)", text
+    )
     if trying:
         if seen.status is not None:
             yield seen
@@ -271,7 +351,10 @@ def _told(seen: _Seen, text: str) -> Iterator[_Seen]:
     elif connected:
         seen.tcp = "open"
         seen.address, seen.port = connected[2], int(connected[3])
-    elif re.match(r"(Uses proxy env variable|Establish(ing)? HTTP proxy tunnel|CONNECT tunnel|Proxy replied|allocate connect buffer|Received HTTP code \d+ from proxy)", text):
+    elif re.match(
+        r"(Uses proxy env variable|Establish(ing)? HTTP proxy tunnel|CONNECT tunnel|Proxy replied|allocate connect buffer|Received HTTP code \d+ from proxy)",
+        text,
+    ):
         _proxy_told(seen, text)
     elif basic := re.match(r"Server auth using Basic with user '([^']*)'", text):
         seen.command.user = seen.command.user or basic[1]
@@ -288,23 +371,38 @@ def _proxy_told(seen: _Seen, text: str) -> None:
     code = re.search(r"(?:response|replied|HTTP code) (\d{3})", text)
     if code:
         number = int(code[1])
-        seen.proxy_answer = "tunnel" if number == 200 else str(number) if number in (403, 407) else "5xx" if number >= 500 else ""
+        seen.proxy_answer = (
+            "tunnel" if number == 200 else str(number) if number in (403, 407) else "5xx" if number >= 500 else ""
+        )
 
 
 def _layer_told(seen: _Seen, text: str) -> None:
     for pattern in _UNVERIFIED:
         found = pattern.search(text)
         if found:
-            seen.tls = replace(seen.tls or TlsSeen(), state="ok", verified=False, verify_error=found[1].strip(), anchors=seen.command.anchors)
+            seen.tls = replace(
+                seen.tls or TlsSeen(),
+                state="ok",
+                verified=False,
+                verify_error=found[1].strip(),
+                anchors=seen.command.anchors,
+            )
             seen.tcp, seen.error = "open", text
             return
     if text.startswith("SSL connection using"):
         seen.tcp = "open"
         version = re.search(r"using (\S+)", text)
-        seen.tls = replace(seen.tls or TlsSeen(), state="ok", version=version[1] if version else "", anchors=seen.command.anchors)
+        seen.tls = replace(
+            seen.tls or TlsSeen(), state="ok", version=version[1] if version else "", anchors=seen.command.anchors
+        )
         return
     if text.startswith("SSL certificate verify ok"):
-        seen.tls = replace(seen.tls or TlsSeen(), state="ok", verified=None if seen.command.insecure else True, anchors=seen.command.anchors)
+        seen.tls = replace(
+            seen.tls or TlsSeen(),
+            state="ok",
+            verified=None if seen.command.insecure else True,
+            anchors=seen.command.anchors,
+        )
         return
     if _certificate_told(seen, text):
         return
@@ -436,7 +534,11 @@ def purpose_of(url: str, method: str, login: bool, bearer: bool = False) -> str:
     if re.search(r"^/v2/.+/manifests/", path):
         return "manifest-login" if login or bearer else "manifest"
     query = parse_qs(parts.query)
-    if path.endswith("/service/token") or ("service" in query and not path.startswith("/api")) or path.rstrip("/").endswith("/token"):
+    if (
+        path.endswith("/service/token")
+        or ("service" in query and not path.startswith("/api"))
+        or path.rstrip("/").endswith("/token")
+    ):
         if method not in ("GET", "HEAD"):
             return "other"
         return "token-login" if login else "token"

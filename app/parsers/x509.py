@@ -14,7 +14,9 @@ from cryptography.x509.oid import NameOID
 
 from app.parsers.clock import parse_time
 
-_PEM: Final = re.compile(r"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----.+?-----END (?:TRUSTED |X509 )?CERTIFICATE-----", re.DOTALL)
+_PEM: Final = re.compile(
+    r"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----.+?-----END (?:TRUSTED |X509 )?CERTIFICATE-----", re.DOTALL
+)
 _ORDER: Final = ("CN", "OU", "O", "L", "ST", "C")
 _SHORT: Final = {
     NameOID.COMMON_NAME: "CN",
@@ -82,7 +84,9 @@ def canonical_name(printed: str) -> str:
 def _join(pairs: list[tuple[str, str]]) -> str:
     rank = {key: number for number, key in enumerate(_ORDER)}
     pairs = [("emailAddress" if key.lower() in ("emailaddress", "e") else key, value) for key, value in pairs]
-    return ", ".join(f"{key}={value}" for key, value in sorted(pairs, key=lambda pair: (rank.get(pair[0], 99), pair[0], pair[1])))
+    return ", ".join(
+        f"{key}={value}" for key, value in sorted(pairs, key=lambda pair: (rank.get(pair[0], 99), pair[0], pair[1]))
+    )
 
 
 def _name(name: x509.Name) -> str:
@@ -99,7 +103,11 @@ def read_pem(text: str) -> tuple[Certificate, ...]:
     found = []
     for number, block in enumerate(_PEM.findall(text), 1):
         try:
-            found.append(_from_pem(block.replace("TRUSTED CERTIFICATE", "CERTIFICATE").replace("X509 CERTIFICATE", "CERTIFICATE")))
+            found.append(
+                _from_pem(
+                    block.replace("TRUSTED CERTIFICATE", "CERTIFICATE").replace("X509 CERTIFICATE", "CERTIFICATE")
+                )
+            )
         except (ValueError, TypeError) as error:
             raise ValueError(f"certificate {number} of the PEM text cannot be read: {error}") from error
     return tuple(found)
@@ -171,7 +179,9 @@ def read_text(text: str) -> tuple[Certificate, ...]:
                 issuer=canonical_name(issuer),
                 not_before=parse_time(before),
                 not_after=parse_time(after),
-                names=tuple(re.sub(r"^(DNS|IP Address|IP):\s*", "", name.strip()) for name in names.split(",") if _is_host(name)),
+                names=tuple(
+                    re.sub(r"^(DNS|IP Address|IP):\s*", "", name.strip()) for name in names.split(",") if _is_host(name)
+                ),
                 names_seen=whole,
                 subject_key=_key(_below(body, "X509v3 Subject Key Identifier")),
                 issuer_key=_key(_below(body, "X509v3 Authority Key Identifier")),
@@ -217,6 +227,8 @@ def covers(names: tuple[str, ...], dialled: str) -> bool:
                     return True
             except ValueError:
                 continue
-        elif pattern == host or (pattern.startswith("*.") and host.partition(".")[2] == pattern[2:] and host.partition(".")[0]):
+        elif pattern == host or (
+            pattern.startswith("*.") and host.partition(".")[2] == pattern[2:] and host.partition(".")[0]
+        ):
             return True
     return False

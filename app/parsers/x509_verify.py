@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -54,21 +55,29 @@ def _same(one: Certificate, other: Certificate) -> bool:
     if one.pem and other.pem:
         first, second = one.parsed, other.parsed
         return first is not None and second is not None and first == second
-    return bool(one.subject_key) and (one.subject, one.subject_key, one.not_after) == (other.subject, other.subject_key, other.not_after)
+    return bool(one.subject_key) and (one.subject, one.subject_key, one.not_after) == (
+        other.subject,
+        other.subject_key,
+        other.not_after,
+    )
 
 
 def _in_time(certificate: Certificate, now: float | None) -> bool:
     if now is None:
         return True
     return not (
-        (certificate.not_before is not None and now < certificate.not_before) or (certificate.not_after is not None and now > certificate.not_after)
+        (certificate.not_before is not None and now < certificate.not_before)
+        or (certificate.not_after is not None and now > certificate.not_after)
     )
 
 
-def verify(chain: tuple[Certificate, ...], anchors: tuple[Certificate, ...], now: float | None) -> Verdict:
+def verify(
+    chain: tuple[Certificate, ...], anchors: tuple[Certificate, ...], now: float | None, *, served_dates: bool = True
+) -> Verdict:
     """The leaf first, then whatever else the server sent. A certificate that is itself an anchor is accepted, CA or not.
 
-    `now` is a trusted time; None leaves the dates out. Name and usage are judged elsewhere.
+    `now` is a trusted time; None leaves all dates out, `served_dates` those of the served certificates (then only the
+    authority is judged). Name and usage are judged elsewhere.
     """
     if not chain:
         return Verdict(accepts=False, reason="unknown-authority")
@@ -89,7 +98,7 @@ def verify(chain: tuple[Certificate, ...], anchors: tuple[Certificate, ...], now
         for middle in chain[1:]:
             if any(middle is seen for seen in used) or not may_sign(middle) or not issued_by(current, middle):
                 continue
-            if not _in_time(middle, now):
+            if served_dates and not _in_time(middle, now):
                 late = True
                 continue
             found = reach(middle, (*used, middle))
@@ -100,7 +109,7 @@ def verify(chain: tuple[Certificate, ...], anchors: tuple[Certificate, ...], now
     anchor = reach(chain[0], (chain[0],))
     if anchor is None:
         return Verdict(accepts=False, reason="time" if late else "unknown-authority")
-    if not _in_time(chain[0], now):
+    if served_dates and not _in_time(chain[0], now):
         return Verdict(accepts=False, anchor=anchor, reason="time")
     return Verdict(accepts=True, anchor=anchor)
 
@@ -113,7 +122,7 @@ def links(chain: tuple[Certificate, ...], served: int | None, known: tuple[Certi
     """
     if not chain:
         return None
-    for child, parent in zip(chain, chain[1:], strict=False):
+    for child, parent in pairwise(chain):
         signed = issued_by(child, parent)
         if signed is None or (signed is False and _out_of_order(child, chain)):
             return None

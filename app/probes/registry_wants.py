@@ -1,0 +1,374 @@
+"""What to ask live, from which vantage. Bounded: a few failing nodes, a few healthy ones and the operator's desk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+from app.model.evidence import Price
+from app.model.material import Material
+from app.parsers.x509 import Certificate
+from app.ports import File, HttpRequest, Tree
+from app.probes.base import Fetch, KubeGet, NodeItem, Scene, Want
+from app.probes.registry_anchors import OS_BUNDLES, anchors_of
+from app.probes.registry_manifest import content_facts
+from app.probes.registry_ping import speaks_plain_http
+from app.probes.registry_scene import (
+    HUB,
+    Image,
+    Place,
+    Registry,
+    image_of,
+    place_of_url,
+    registry_of,
+)
+from app.probes.registry_token import minted, ready_pods
+
+FAILING: Final = 3
+HEALTHY: Final = 2
+CONNECTIONS: Final = 8
+"""Fresh connections to the token service in one round."""
+_OTHER_PORTS: Final = (443, 80, 5000, 5080, 8080, 8443, 30002, 30003)
+_ACCEPT: Final = ", ".join(
+    (
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+        "application/vnd.oci.image.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
+    )
+)
+_HUB_API: Final = "registry-1.docker.io"
+
+
+def vantages(scene: Scene) -> list[str]:
+    """The operator and a sample of nodes, failing ones first."""
+    nodes = [*scene.incident.nodes[:FAILING], *scene.incident.healthy_nodes[:HEALTHY]]
+    return ["operator", *(f"node/{node}" for node in nodes)]
+
+
+def network(material: Material, scene: Scene) -> Iterable[Want]:
+    """`/v2/` of the registry from each vantage; the other scheme and other ports only where it does not answer."""
+    registry = registry_of(material, scene)
+    place = registry.place
+    if place is None:
+        return
+    host = _api_host(place)
+    for vantage in vantages(scene):
+        anchors_pem, anchors_name = _anchors(material, vantage, place)
+        mine = [seen.exchange for seen in registry.ours if seen.exchange.vantage == vantage]
+        if not any(exchange.purpose == "ping" for exchange in mine):
+            yield Fetch(_get(f"https://{host}/v2/", vantage, "ping", anchors_pem, anchors_name))
+            for mirror in registry.mirrors[:2]:
+                scheme = mirror.scheme or "https"
+                yield Fetch(_get(f"{scheme}://{mirror}/v2/", vantage, "ping", anchors_pem, anchors_name))
+            continue
+        refused = all(exchange.tcp not in ("open", "") for exchange in mine)
+        if any(exchange.tls is not None and exchange.tls.state == "plain-http" for exchange in mine) and not any(
+            speaks_plain_http(exchange) for exchange in mine
+        ):
+            yield Fetch(_get(f"http://{host}/v2/", vantage, "ping"))
+        if refused and vantage == "operator":
+            yield from _other_ports(registry, place)
+        if (
+            refused
+            and place.effective_port == 443
+            and vantage != "operator"
+            and not _asked(registry, f"http://{place.host}/v2/", vantage)
+        ):
+            yield Fetch(_get(f"http://{place.host}/v2/", vantage, "ping"))
+
+
+def _other_ports(registry: Registry, place: Place) -> Iterable[Want]:
+    for port in _OTHER_PORTS:
+        if port == place.effective_port:
+            continue
+        for scheme in ("https", "http") if port not in (80, 443) else ("http" if port == 80 else "https",):
+            url = f"{scheme}://{place.host}/v2/" if port in (80, 443) else f"{scheme}://{place.host}:{port}/v2/"
+            if not _asked(registry, url, "operator"):
+                yield Fetch(HttpRequest(url, vantage="operator", purpose="ping", timeout=4.0))
+
+
+def _api_host(place: Place) -> str:
+    return _HUB_API if place.host in HUB else str(place)
+
+
+def _get(
+    url: str,
+    vantage: str,
+    purpose: str,
+    anchors_pem: str | None = None,
+    anchors_name: str = "os-bundle",
+    method: str = "GET",
+) -> HttpRequest:
+    return HttpRequest(
+        url, method="HEAD" if method == "HEAD" else "GET", vantage=vantage, purpose=purpose, anchors_pem=anchors_pem, anchors_name=anchors_name,
+        headers={"Accept": _ACCEPT} if "/manifests/" in url else {},
+    )  # fmt: skip
+
+
+def _asked(registry: Registry, url: str, vantage: str) -> bool:
+    return any(seen.exchange.url == url and seen.exchange.vantage == vantage for seen in registry.seen)
+
+
+def _anchors(material: Material, vantage: str, place: Place) -> tuple[str | None, str]:
+    """The anchors of that node's runtime as far as they are known; the operator's own system's else."""
+    if not vantage.startswith("node/"):
+        return None, "os-bundle"
+    anchors = anchors_of(material, vantage.removeprefix("node/"), place)
+    certificates: tuple[Certificate, ...] = (*(anchors.configured or ()), *(anchors.pool or ()))
+    if not certificates:
+        return None, "os-bundle"
+    return "".join(one.pem for one in certificates), "hosts.toml ca" if anchors.configured else "node's os-bundle"
+
+
+def trust_files(material: Material, scene: Scene) -> Iterable[Want]:
+    """CA bundle (by digest, then once for each digest), CA files that an entry names, and the places that no one reads."""
+    registry = registry_of(material, scene)
+    if registry.place is None:
+        return
+    for vantage in vantages(scene):
+        node = vantage.removeprefix("node/")
+        if vantage == "operator":
+            continue
+        for path in OS_BUNDLES[:2]:
+            if material.get(f"nodes/{node}{path}") is None:
+                yield NodeItem(node, File(path, limit=1_048_576))
+        for root in ("/etc/docker/certs.d", "/usr/local/share/ca-certificates", "/etc/pki/ca-trust/source/anchors"):
+            if not any(
+                material.get(f"nodes/{node}{root}{tail}") for tail in ("", "/", "/.listing")
+            ) and not material.glob(f"nodes/{node}{root}/*"):
+                yield NodeItem(node, Tree(root, count=40))
+        anchors = anchors_of(material, node, registry.place)
+        if anchors.configured is None:
+            for name in anchors.files:
+                if name.startswith("/") and material.get(f"nodes/{node}{name}") is None:
+                    yield NodeItem(node, File(name))
+
+
+def realm(material: Material, scene: Scene) -> Iterable[Want]:
+    """The token service without scope, from each vantage, once its address is known. Over TLS or on the same host only."""
+    registry = registry_of(material, scene)
+    if registry.challenge is None or registry.realm is None:
+        return
+    url = _token_url(registry)
+    for vantage in vantages(scene):
+        if not _asked(registry, url, vantage):
+            anchors_pem, anchors_name = _anchors(material, vantage, registry.place or registry.realm)
+            yield Fetch(_get(url, vantage, "token", anchors_pem, anchors_name))
+
+
+def _token_url(registry: Registry, scope: str = "") -> str:
+    challenge = registry.challenge
+    if challenge is None:
+        return ""
+    mark = "&" if urlsplit(challenge.realm).query else "?"
+    url = f"{challenge.realm}{mark}service={quote(challenge.service)}"
+    return f"{url}&scope={scope}" if scope else url
+
+
+def tokens(material: Material, scene: Scene) -> Iterable[Want]:
+    """Anonymous scoped tokens over fresh connections until two key ids are seen, and one from each core pod."""
+    registry = registry_of(material, scene)
+    image = image_of(scene)
+    if image is None:
+        return
+    answers = minted(registry)[0]
+    if registry.challenge is not None and registry.realm is not None:
+        url = _token_url(registry, _scope(image, scene))
+        asked = sum(1 for seen in registry.seen if seen.exchange.url == url and not seen.exchange.login)
+        if len({one.seen.kid for one in answers if one.seen.kid}) < 2 and asked < CONNECTIONS:
+            yield Fetch(_get(url, "operator", "token"), times=CONNECTIONS - asked)
+    if scene.harbor is not None and scene.harbor.kube and scene.harbor.namespace:
+        query = {"service": "harbor-registry", "scope": _scope(image, scene)}
+        for pod in ready_pods(material):
+            document = f"harbor/core-token-{pod}.json"
+            if material.get(document) is None:
+                path = f"/api/v1/namespaces/{scene.harbor.namespace}/pods/http:{pod}:8080/proxy/service/token"
+                yield KubeGet(path, document, query, cluster="harbor")
+
+
+def _scope(image: Image, scene: Scene) -> str:
+    return f"repository:{image.repository}:{'pull,push' if scene.incident.action == 'push' else 'pull'}"
+
+
+def login(material: Material, scene: Scene) -> Iterable[Want]:
+    """One use of each matching pull secret, with consent: without scope, then with one; a repaired form only after it failed."""
+    if not scene.try_credentials:
+        return
+    registry = registry_of(material, scene)
+    image = image_of(scene)
+    if registry.challenge is None or not _may_send(registry):
+        return
+    scopeless = _token_url(registry)
+    for secret in _secrets(scene):
+        mine = [
+            seen.exchange
+            for seen in registry.seen
+            if seen.exchange.login == f"secret {secret}" and seen.exchange.purpose == "token-login"
+        ]
+        exact = [exchange for exchange in mine if exchange.login_variant in ("", "exact")]
+        bare = [exchange for exchange in exact if "scope=" not in exchange.url]
+        if not bare:
+            yield Fetch(_get(scopeless, "operator", "token-login"), secret=secret, price=Price.CREDENTIAL)
+        elif bare[-1].status == 200 and image is not None and len(exact) == len(bare):
+            yield Fetch(
+                _get(_token_url(registry, _scope(image, scene)), "operator", "token-login"),
+                secret=secret,
+                price=Price.CREDENTIAL,
+            )
+        elif bare[-1].status == 401:
+            for variant, defect in (("trimmed", "secret.edge_space"), ("fields", "secret.auth_differs")):
+                if _has_defect(scene, secret, defect) and not any(
+                    exchange.login_variant == variant for exchange in mine
+                ):
+                    yield Fetch(
+                        _get(scopeless, "operator", "token-login"),
+                        secret=secret,
+                        variant=variant,
+                        price=Price.CREDENTIAL,
+                    )
+
+
+def _may_send(registry: Registry) -> bool:
+    """A login goes only over TLS, to the registry itself or to a realm on the same site."""
+    realm_place, place = registry.realm, registry.place
+    if realm_place is None or place is None or realm_place.scheme != "https":
+        return False
+    return realm_place.host == place.host or _site(realm_place.host) == _site(place.host)
+
+
+def _site(host: str) -> str:
+    labels = host.split(".")
+    return ".".join(labels[-2:]) if len(labels) > 2 else host
+
+
+def _secrets(scene: Scene) -> tuple[str, ...]:
+    """Pull secrets with a login for the registry, `namespace/name`, as the runner knows them."""
+    named = scene.variables.get("secrets")
+    return named if isinstance(named, tuple) else ()
+
+
+def _has_defect(scene: Scene, secret: str, defect: str) -> bool:
+    marked = scene.variables.get(defect)
+    return secret in marked if isinstance(marked, tuple) else marked is True
+
+
+def manifest(material: Material, scene: Scene) -> Iterable[Want]:
+    """HEAD, then GET of the image's manifest: anonymously, and with the pull secret where that is allowed."""
+    registry = registry_of(material, scene)
+    image, place = image_of(scene), registry.place
+    if image is None or place is None or not _answers(registry):
+        return
+    url = f"https://{_api_host(place)}/v2/{image.repository}/manifests/{image.reference}"
+    for method in ("HEAD", "GET"):
+        if not any(
+            seen.exchange.url == url and seen.exchange.method == method and not seen.exchange.login
+            for seen in registry.seen
+        ):
+            yield Fetch(_get(url, "operator", "manifest-anon", method=method))
+    if not scene.try_credentials or not _may_send(registry):
+        return
+    for secret in _secrets(scene):
+        worked = any(
+            seen.exchange.login == f"secret {secret}"
+            and seen.exchange.purpose == "token-login"
+            and seen.exchange.status == 200
+            for seen in registry.seen
+        )
+        if worked:
+            for method in ("HEAD", "GET"):
+                if not any(
+                    seen.exchange.url == url
+                    and seen.exchange.method == method
+                    and seen.exchange.login == f"secret {secret}"
+                    for seen in registry.seen
+                ):
+                    yield Fetch(
+                        _get(url, "operator", "manifest-login", method=method), secret=secret, price=Price.CREDENTIAL
+                    )
+
+
+def _answers(registry: Registry) -> bool:
+    return any(seen.exchange.status is not None and seen.exchange.purpose == "ping" for seen in registry.ours)
+
+
+def blobs(material: Material, scene: Scene) -> Iterable[Want]:
+    """The host that a blob redirect names, followed by hand from the same vantage, without a login."""
+    registry = registry_of(material, scene)
+    for seen in registry.ours:
+        exchange = seen.exchange
+        location = exchange.headers.get("location", "")
+        if (
+            exchange.purpose == "blob"
+            and exchange.status in (301, 302, 303, 307, 308)
+            and place_of_url(location)
+            and not _asked(registry, location, exchange.vantage)
+        ):
+            anchors_pem, anchors_name = _anchors(material, exchange.vantage, registry.place or Place(""))
+            yield Fetch(_get(location, exchange.vantage, "other", anchors_pem, anchors_name))
+
+
+def upstream(material: Material, scene: Scene) -> Iterable[Want]:
+    """The image at the real upstream of a proxy project, as given and with `library/`."""
+    registry = registry_of(material, scene)
+    image = image_of(scene)
+    rest = image.repository.partition("/")[2] if image else ""
+    if image is None or not rest or not registry.upstreams or not _is_proxied(material, image):
+        return
+    for place in registry.upstreams[:3]:
+        host = _HUB_API if place.host in HUB | {"hub.docker.com"} else str(place)
+        for name in (rest, f"library/{rest}") if "/" not in rest else (rest,):
+            url = f"{place.scheme or 'https'}://{host}/v2/{name}/manifests/{image.reference}"
+            if not _asked(registry, url, "operator"):
+                yield Fetch(_get(url, "operator", "upstream", method="HEAD"))
+
+
+def _is_proxied(material: Material, image: Image) -> bool:
+    """Harbor says that the image's project has an upstream."""
+    project = image.repository.partition("/")[0]
+    for document in material.glob("harbor/projects*.json"):
+        try:
+            data = material.json(document.path)
+        except ValueError:
+            continue
+        for one in data if isinstance(data, list) else [data]:
+            if isinstance(one, dict) and one.get("name") == project and one.get("registry_id"):
+                return True
+    return False
+
+
+def config_blob(material: Material, scene: Scene) -> Iterable[Want]:
+    """The config of a single-platform image, for its architecture."""
+    registry = registry_of(material, scene)
+    image, place = image_of(scene), registry.place
+    if image is None or place is None:
+        return
+    for seen in registry.ours:
+        exchange = seen.exchange
+        if (
+            exchange.status == 200
+            and "/manifests/" in exchange.url
+            and exchange.method == "GET"
+            and content_facts(exchange.body, "").get("manifest.kind") == "single"
+        ):
+            digest = _config_digest(exchange.body)
+            url = f"https://{_api_host(place)}/v2/{image.repository}/blobs/{digest}"
+            if digest and not _asked(registry, url, "operator"):
+                secret = exchange.login.removeprefix("secret ") if exchange.login.startswith("secret ") else ""
+                yield Fetch(
+                    _get(url, "operator", "blob"), secret=secret, price=Price.CREDENTIAL if secret else Price.FREE
+                )
+            return
+
+
+def _config_digest(body: str) -> str:
+    start = body.find('"config"')
+    found = body.find("sha256:", start) if start >= 0 else -1
+    return body[found : found + 71] if found >= 0 else ""
+
+
+def blobs_and_config(material: Material, scene: Scene) -> Iterable[Want]:
+    """Both requests for blobs."""
+    yield from blobs(material, scene)
+    yield from config_blob(material, scene)
