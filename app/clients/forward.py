@@ -14,6 +14,7 @@ import paramiko
 from paramiko.message import Message
 
 ADMINISTRATIVELY_PROHIBITED = 1
+CONNECT_FAILED = 2
 
 
 class RefusedChannelError(paramiko.SSHException):
@@ -60,6 +61,8 @@ class Refusal:
     dns: str = ""
     tcp: str = ""
     forbidden: bool = False
+    at_once: bool = False
+    """connect() failed without waiting, and sshd does not say why: no route, or a closed port of the node itself."""
     text: str = ""
 
 
@@ -73,6 +76,8 @@ def classify(text: str, code: int = 2, seconds: float = 0.0) -> Refusal:
     if "temporary failure in name resolution" in lower or lower.strip() == "try again" or "non-recoverable failure" in lower:
         # EAI_AGAIN stands for SERVFAIL and for silence; the resolver waits at least 5 s before it gives a silent server up.
         return Refusal(dns="timeout" if seconds >= 4.5 else "servfail", text=text)
+    if code == CONNECT_FAILED and lower.strip() in ("open failed", "connect failed", ""):
+        return Refusal(dns="ok", at_once=True, text=text)
     if "refused" in lower:
         return Refusal(dns="ok", tcp="refused", text=text)
     if "no route to host" in lower or "unreachable" in lower:

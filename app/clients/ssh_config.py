@@ -86,7 +86,7 @@ def resolve(node: str, settings: SshSettings) -> SshTarget:
             raise UsageError(f"ssh.host = {settings.template!r} gives {host!r}, which is not a host name.")
         return _target(node, host, _options(host, settings), settings)
     options = _options(node, settings)
-    changed = options.get("hostname", [node])[0] != node
+    changed = options.get("hostname", [node])[0].lower() != node.lower()
     address = settings.addresses.get(node, "")
     if changed or not address:
         return _target(node, options.get("hostname", [node])[0], options, settings)
