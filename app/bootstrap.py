@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -12,9 +16,14 @@ from typing import Any
 
 import msgspec
 
-from app.errors import RuleError
+from app.errors import KubeconfigError, RuleError, UsageError
+from app.ports import Credential, KubeApi
 from app.rulebook.book import Rulebook
 from app.rulebook.load import Problem, load, parse_text
+from app.runner.collect import World
+from app.runner.credentials import Budget
+from app.runner.investigation import Investigation
+from app.runner.scan import Selection
 
 
 def config_dir() -> Path:
@@ -99,3 +108,138 @@ def _cached(files: list[tuple[str, str]]) -> dict[str, Any] | None:
     except (OSError, TypeError):
         pass
     return parsed
+
+
+@dataclass(slots=True)
+class Run:
+    """A live run: the investigation, and what has to be closed after it."""
+
+    investigation: Investigation
+    context: str
+    budget: Budget
+    closers: list[Callable[[], None]]
+    links: Any = None
+    connections: dict[str, Any] = field(default_factory=dict)
+    """Kube connections by cluster, for the writers."""
+    most_incidents: int = 12
+    notes: list[str] = field(default_factory=list)
+
+    async def close(self) -> None:
+        """Close connections; trouble while closing is of no interest."""
+        for closer in self.closers:
+            with contextlib.suppress(Exception):
+                closer()
+
+
+def build_run(options: Any, rulebook: Rulebook) -> Run:
+    """Live clients by the flags of `app.commands.flags`. Raises KubeconfigError; without a kubeconfig a run goes on without a cluster."""
+    from app.clients.clock import SystemClock
+    from app.clients.http import LiveHttp
+    from app.clients.threads import Threads
+
+    clock, threads = SystemClock(), Threads()
+    closers: list[Callable[[], None]] = []
+    notes: list[str] = []
+    connections: dict[str, Any] = {}
+    kube: dict[str, KubeApi] = {}
+    if not options.no_kube:
+        kube, connections = _kube(options, threads, notes)
+    links = None
+    nodes = None
+    if not options.no_ssh:
+        from app.clients.ssh import Links, LiveNodes
+        from app.clients.ssh_config import SshSettings
+
+        settings = SshSettings(
+            options.ssh_config or "",
+            options.ssh_user or "",
+            options.ssh_port or 0,
+            options.jump or "",
+            options.ssh_host,
+            _addresses(connections.get("workload")),
+        )
+        links = Links(settings)
+        nodes = LiveNodes(links, threads, clock, options.probe_timeout * 3)
+        closers.append(nodes.close)
+    http = None
+    if not options.no_http:
+        live = LiveHttp(links, threads, clock)
+        closers.append(live.close)
+        http = live
+    budget = Budget(allowed=options.try_credentials == "once", harbor=_harbor_login(options))
+    world = World(clock, kube, nodes, http, budget, jobs=options.jobs, probe_timeout=options.probe_timeout)
+    investigation = Investigation(
+        rulebook,
+        world,
+        harbor_namespace=options.harbor_namespace or "",
+        selection=Selection(options.namespace or "", options.selector),
+        try_credentials=budget.allowed,
+    )
+    name = next((api.context for api in kube.values()), "no cluster")
+    return Run(investigation, name, budget, closers, links, connections, notes=notes)
+
+
+def _kube(options: Any, threads: Any, notes: list[str]) -> tuple[dict[str, KubeApi], dict[str, Any]]:
+    from app.clients.kube import Connection, LiveKube
+    from app.clients.kubeconfig import KubeOptions
+
+    kube: dict[str, KubeApi] = {}
+    connections: dict[str, Any] = {}
+    wanted = {"workload": options.context or ""}
+    if options.harbor_context:
+        wanted["harbor"] = options.harbor_context
+    for cluster, context in wanted.items():
+        chosen = KubeOptions(
+            options.kubeconfig or "", context, options.as_user, tuple(options.as_group), options.request_timeout
+        )
+        try:
+            connection = Connection(chosen)
+        except KubeconfigError as error:
+            # Without a file there may be no cluster at all, which is a way to work; a broken file is a mistake.
+            if (
+                options.kubeconfig
+                or options.context
+                or os.environ.get("KUBECONFIG")
+                or (Path.home() / ".kube/config").exists()
+            ):
+                raise
+            notes.append(error.what)
+            continue
+        connections[cluster] = connection
+        kube[cluster] = LiveKube(connection, threads)
+    return kube, connections
+
+
+def _addresses(connection: Any) -> dict[str, str]:
+    """Node name → InternalIP, asked once; empty where that is denied."""
+    if connection is None:
+        return {}
+    reply = connection.request("GET", "/api/v1/nodes", {"limit": "5000"})
+    try:
+        items = json.loads(reply.body).get("items", []) if reply.body else []
+    except ValueError:
+        return {}
+    found = {}
+    for item in items:
+        for address in (item.get("status") or {}).get("addresses", []):
+            if address.get("type") == "InternalIP":
+                found[item["metadata"]["name"]] = address["address"]
+    return found
+
+
+def _harbor_login(options: Any) -> Credential | None:
+    if not options.harbor_user:
+        return None
+    if options.password_stdin:
+        password = sys.stdin.readline().rstrip("\n")
+    elif options.password_file:
+        try:
+            password = Path(options.password_file).read_text(encoding="utf-8").rstrip("\n")
+        except OSError as error:
+            raise UsageError(f"{options.password_file} cannot be read: {error.strerror}") from error
+    else:
+        raise UsageError(
+            "--harbor-user needs --password-stdin or --password-file",
+            "A password is never a flag, since others can read the command line.",
+        )
+    return Credential(options.harbor_user, password, "Harbor login of the operator")
