@@ -220,6 +220,8 @@ def _harbor_words(tags: dict[str, None], joined: str, around: Around, where: Url
         tags.update(dict.fromkeys(("harbor-unauthorized-push", "harbor-unauthorized-late")))
     if "auth-required" in tags:
         _auth_required(tags, joined, around, where)
+    if "login-refused" in tags and where.path_kind in ("manifest", "blob"):
+        tags["docker-access-denied"] = None  # a pull was refused with the words of a login
     login_text = around.action == "login" and re.search(r"\bunauthorized\b|\b401\b", joined, re.I)
     if login_text and not ({"token-broken", "token-refused"} & tags.keys()):
         tags["login-refused"] = None

@@ -219,9 +219,7 @@ def _attempt(command: str, lines: list[str]) -> Attempt:
     tool, action, image, account, scheme = read_command(command) if command else ("", None, "", "", "")
     if not tool and _DOCKER_PUSH.search(output):
         tool, action = "docker", "push"
-    elif not tool and _DOCKER_PULL.search(output):
-        tool, action = "docker", "pull"
-    elif not tool and re.search(r"^\s*Step \d+(/\d+)? : [A-Z]+ ", output, re.M):
+    elif (not tool and _DOCKER_PULL.search(output)) or (not tool and re.search(r"^\s*Step \d+(/\d+)? : [A-Z]+ ", output, re.M)):
         tool, action = "docker", "pull"
     repository = _PUSH_REPO.search(output)
     if repository and not image:
