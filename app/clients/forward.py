@@ -26,7 +26,7 @@ class RefusedChannelError(paramiko.SSHException):
         self.text = text
 
 
-class TellingTransport(paramiko.Transport):  # type: ignore[misc] # paramiko is not followed
+class TellingTransport(paramiko.Transport):
     """A transport that keeps the text of a refused channel."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -36,14 +36,14 @@ class TellingTransport(paramiko.Transport):  # type: ignore[misc] # paramiko is 
 
     def _next_channel(self) -> int:
         # Called by open_channel in the thread that wants the channel: so that each thread finds its own refusal.
-        self._mine.channel = int(super()._next_channel())
+        self._mine.channel = int(super()._next_channel())  # type: ignore[misc] # not in the stubs
         return int(self._mine.channel)
 
     def _parse_channel_open_failure(self, message: Message) -> None:
         channel, code, text = message.get_int(), message.get_int(), message.get_text()
         self._refusals[channel] = RefusedChannelError(code, text)
         message.rewind()
-        super()._parse_channel_open_failure(message)
+        super()._parse_channel_open_failure(message)  # type: ignore[misc] # not in the stubs
 
     def forward(self, host: str, port: int, timeout: float) -> paramiko.Channel:
         """A channel to a host as the far side knows it. Raises RefusedChannelError, or SSHException when nothing is said in time."""
@@ -71,9 +71,23 @@ def classify(text: str, code: int = 2, seconds: float = 0.0) -> Refusal:
     lower = text.lower()
     if code == ADMINISTRATIVELY_PROHIBITED or "prohibited" in lower or "forwarding disabled" in lower:
         return Refusal(forbidden=True, text=text)
-    if any(word in lower for word in ("name or service not known", "no address associated", "does not resolve", "nodename nor servname", "unknown host", "name has no usable address")):
+    if any(
+        word in lower
+        for word in (
+            "name or service not known",
+            "no address associated",
+            "does not resolve",
+            "nodename nor servname",
+            "unknown host",
+            "name has no usable address",
+        )
+    ):
         return Refusal(dns="nxdomain", text=text)
-    if "temporary failure in name resolution" in lower or lower.strip() == "try again" or "non-recoverable failure" in lower:
+    if (
+        "temporary failure in name resolution" in lower
+        or lower.strip() == "try again"
+        or "non-recoverable failure" in lower
+    ):
         # EAI_AGAIN stands for SERVFAIL and for silence; the resolver waits at least 5 s before it gives a silent server up.
         return Refusal(dns="timeout" if seconds >= 4.5 else "servfail", text=text)
     if code == CONNECT_FAILED and lower.strip() in ("open failed", "connect failed", ""):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import itertools
 import json
 import threading
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from typing import Any, Final
+from urllib.parse import SplitResult, unquote, urlencode, urljoin, urlsplit
 
 import anyio
 import httpcore
@@ -23,9 +24,13 @@ from app.clients.ssh import Links
 from app.clients.ssh_link import Stream
 from app.clients.threads import Threads
 from app.model.exchange import Exchange, TlsSeen
+from app.parsers.challenge import bearer_of
 from app.ports import Clock, HttpRequest
 
-BODY = 16 * 1024
+BODY: Final = 16 * 1024
+DIGEST: Final = 4 * 1024 * 1024
+FLOW: Final = frozenset({"manifest-anon", "manifest-login", "upstream", "blob", "bearer"})
+"""Purposes with which the token of the Bearer challenge is fetched. `bearer` sends one token over all its connections."""
 USER_AGENT = "harborpilot"
 _DROPPED = ("set-cookie", "set-cookie2", "authorization", "proxy-authorization", "www-authenticate-info")
 
@@ -62,7 +67,13 @@ class LiveHttp:
     A login is sent over TLS alone, but to hosts (`host:port`) in `plain_logins`, for which the operator has agreed.
     """
 
-    def __init__(self, links: Links | None = None, threads: Threads | None = None, clock: Clock | None = None, plain_logins: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        links: Links | None = None,
+        threads: Threads | None = None,
+        clock: Clock | None = None,
+        plain_logins: Collection[str] = (),
+    ) -> None:
         self._links = links
         self._threads = threads or Threads()
         self._clock = clock or system.SystemClock()
@@ -70,18 +81,68 @@ class LiveHttp:
         self._numbers = itertools.count(1)
         self._idle: dict[tuple[str, ...], _Open] = {}
         self._guard = threading.Lock()
-        self.secrets = Secrets()
-        """Tokens by the URL that gave them and the login used: held in memory for `bearer`, never in an Exchange."""
+        self._secrets = Secrets()
 
     async def exchange(self, request: HttpRequest) -> Exchange:
-        """One request. Never raises for trouble on the way."""
-        return await self.send(request)
+        """One request; with a purpose of `FLOW` the token that the registry asks for is fetched, as its clients do it.
 
-    async def send(self, request: HttpRequest, body: bytes = b"", bearer: str = "") -> Exchange:
-        """The same with a body, or with a token in place of the login."""
+        Never raises for trouble on the way.
+        """
+        return await (self._with_token(request) if request.purpose in FLOW else self.send(request))
+
+    async def send(self, request: HttpRequest, body: bytes = b"") -> Exchange:
+        """One request as it is, with a body."""
+        return (await self._ask(request, body))[0]
+
+    async def _ask(self, request: HttpRequest, body: bytes = b"", bearer: str = "") -> tuple[Exchange, str]:
+        """The exchange, and the token that it brought."""
         with anyio.move_on_after(request.timeout * 3 + 15):
             return await self._threads.run(self._exchange, request, body, bearer)
-        return replace(self._blank(request), error="no answer in time")
+        return replace(self._blank(request), error="no answer in time"), ""
+
+    async def _with_token(self, request: HttpRequest) -> Exchange:
+        """Ask without a login, fetch a token from the challenge's realm, ask again. The last exchange is the answer.
+
+        The login goes to the realm once, and only to one on the registry's own site; a registry that asks for Basic gets it itself.
+        """
+        try:
+            url = _split(request.url)
+        except ValueError as error:
+            return replace(self._blank(request), error=str(error))
+        place = _authority(url)
+        held = self._secrets.last(place, request) if request.purpose == "bearer" else ""
+        if held:
+            again, _ = await self._ask(request, bearer=held)
+            return replace(again, bearer=True)
+        bare, _ = await self._ask(replace(request, credential=None, login_variant=""))
+        challenge = bearer_of(bare.headers.get("www-authenticate", ""))
+        if bare.status != 401:
+            return bare
+        if challenge is None:
+            return await self.send(request) if request.credential is not None else bare
+        realm = token_url(challenge.parameters, request.url)
+        if not realm:
+            return replace(bare, error=f"the challenge's realm is no URL: {challenge.parameters.get('realm', '')!r}")
+        if request.credential is not None and not same_site(place, realm):
+            return replace(
+                bare,
+                error=f"the realm {_shown(realm).partition('?')[0]} is on another site: the login was not sent there",
+            )
+        asked = replace(request, url=realm, method="GET", purpose="token", headers={"Accept": "application/json"})
+        answer, raw = await self._ask(asked)
+        known = replace(bare, login=self._blank(request).login, login_variant=self._blank(request).login_variant)
+        if not raw:
+            said = f"HTTP {answer.status}" if answer.status is not None else answer.error
+            return replace(
+                known,
+                error=f"no token: the token service answered {said}"
+                if answer.status != 200
+                else "no token: the token service's answer holds none",
+            )
+        if request.purpose == "bearer":
+            self._secrets.keep(place, request, raw)
+        final, _ = await self._ask(request, bearer=raw)
+        return replace(final, bearer=True)
 
     def close(self) -> None:
         """Close what was kept open."""
@@ -92,14 +153,23 @@ class LiveHttp:
 
     # --- in a worker thread ---
 
-    def _exchange(self, request: HttpRequest, body: bytes, bearer: str) -> Exchange:
+    def _exchange(self, request: HttpRequest, body: bytes, bearer: str) -> tuple[Exchange, str]:
         seen = self._blank(request)
         try:
             url = _split(request.url)
         except ValueError as error:
-            return replace(seen, error=str(error))
-        if (request.credential is not None or bearer) and url.scheme == "http" and _authority(url) not in self._plain_logins:
-            return replace(seen, error="a login is not sent over plain HTTP without consent; nothing was sent")
+            return replace(seen, error=str(error)), ""
+        if (
+            (request.credential is not None or bearer)
+            and url.scheme == "http"
+            and _authority(url) not in self._plain_logins
+        ):
+            return replace(
+                seen,
+                login="",
+                login_variant="",
+                error="a login is not sent over plain HTTP without consent; nothing was sent",
+            ), ""
         key = (request.vantage, url.scheme, _authority(url), request.anchors_pem or request.anchors_name, request.proxy)
         kept = None
         if not request.fresh:
@@ -112,17 +182,17 @@ class LiveHttp:
             try:
                 current = connection or self._connect(seen, request, url, deadline)
             except (UnreachedError, ProxyRefusedError, HandshakeError) as error:
-                return _failed(seen, error)
+                return _failed(seen, error), ""
             _renew(current.stream, deadline)
-            result, whole, reusable = self._talk(current, replace(current.seen, **_own(seen)), request, url, body, bearer)
+            result, raw, reusable = self._talk(current, replace(current.seen, **_own(seen)), request, url, body, bearer)
             if result.status is None and connection is not None:
                 continue  # the server had closed the kept connection: once more over a new one
-            if reusable and whole and not request.fresh:
+            if reusable and not request.fresh:
                 with self._guard:
                     self._idle[key] = current
             else:
                 current.http.close()
-            return result
+            return result, raw
         raise AssertionError("not reached")
 
     def _blank(self, request: HttpRequest) -> Exchange:
@@ -158,19 +228,32 @@ class LiveHttp:
         number = f"c{next(self._numbers)}"
         origin = httpcore.Origin(url.scheme.encode(), host.encode(), port)
         current = _with_reached(seen, made[0]) if made else seen
-        current = replace(current, tls=tls, connection=number, proxy_answer="tunnel" if request.proxy and url.scheme == "https" else "")
+        current = replace(
+            current,
+            tls=tls,
+            connection=number,
+            proxy_answer="tunnel" if request.proxy and url.scheme == "https" else "",
+        )
         return _Open(number, stream, httpcore.HTTP11Connection(origin, stream), current)
 
-    def _through_proxy(self, request: HttpRequest, url: SplitResult, host: str, port: int, deadline: Deadline, made: list[Reached]) -> Stream:
+    def _through_proxy(
+        self, request: HttpRequest, url: SplitResult, host: str, port: int, deadline: Deadline, made: list[Reached]
+    ) -> Stream:
         proxy = _split(request.proxy if "://" in request.proxy else f"http://{request.proxy}")
-        reached = reach(request.vantage, proxy.hostname or "", proxy.port or (443 if proxy.scheme == "https" else 80), deadline, self._links)
+        reached = reach(
+            request.vantage,
+            proxy.hostname or "",
+            proxy.port or (443 if proxy.scheme == "https" else 80),
+            deadline,
+            self._links,
+        )
         made.append(Reached())
         if reached.stream is None:
             raise ProxyRefusedError("unreachable", f"the proxy cannot be reached: {reached.error}")
         below: PlainStream = PlainStream(reached.stream, deadline)
         if proxy.scheme == "https":
             once = [reached.stream]
-            below, _ = secure(lambda: once.pop(), proxy.hostname or "", None, "os-bundle", deadline)
+            below, _ = secure(once.pop, proxy.hostname or "", None, "os-bundle", deadline)
         if url.scheme == "http":
             return below.raw if not isinstance(below, TlsStream) else _AsStream(below)
         shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -183,7 +266,7 @@ class LiveHttp:
                 if not part:
                     break
                 answer += part
-        except (httpcore.NetworkError, httpcore.TimeoutException) as error:
+        except (httpcore.NetworkError, httpcore.TimeoutException, TimeoutError) as error:
             below.close()
             raise ProxyRefusedError("unreachable", f"the proxy gave no answer: {reason(error)}") from error
         line = answer.split(b"\r\n", 1)[0].decode("latin-1")
@@ -191,11 +274,20 @@ class LiveHttp:
         if code == "200":
             return below.raw if not isinstance(below, TlsStream) else _AsStream(below)
         below.close()
-        raise ProxyRefusedError("5xx" if code.startswith("5") else code or "unreachable", f"the proxy said: {line[:200] or 'nothing'}")
+        raise ProxyRefusedError(
+            "5xx" if code.startswith("5") else code or "unreachable", f"the proxy said: {line[:200] or 'nothing'}"
+        )
 
-    def _talk(self, current: _Open, seen: Exchange, request: HttpRequest, url: SplitResult, body: bytes, bearer: str) -> tuple[Exchange, bool, bool]:
-        """The request and its answer; whether the answer was read to its end, and whether the connection can be used again."""
-        headers = {"Host": url.netloc.rpartition("@")[2], "User-Agent": USER_AGENT, "Accept": "*/*", "X-Request-ID": f"harborpilot-{system.nonce()[2:18]}"}
+    def _talk(
+        self, current: _Open, seen: Exchange, request: HttpRequest, url: SplitResult, body: bytes, bearer: str
+    ) -> tuple[Exchange, str, bool]:
+        """The request and its answer, the token in it, and whether the connection can be used again."""
+        headers = {
+            "Host": url.netloc.rpartition("@")[2],
+            "User-Agent": USER_AGENT,
+            "Accept": "*/*",
+            "X-Request-ID": f"harborpilot-{system.nonce()[2:18]}",
+        }
         headers.update({name.title(): value for name, value in request.headers.items()})
         if bearer:
             headers["Authorization"] = f"Bearer {bearer}"
@@ -214,33 +306,50 @@ class LiveHttp:
             headers=[(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()], content=body,
         )  # fmt: skip
         begin = time.monotonic()
-        whole, status, answered, data = False, None, {}, b""
-        error_text = ""
+        answer = _Answer()
         try:
-            response = current.http.handle_request(message)
-            status, answered = response.status, _headers(response.headers)
-            for part in response.iter_stream():
-                data += part
-                if len(data) > BODY:
-                    break
-            else:
-                whole = True
+            answer.read(current.http.handle_request(message))
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError) as error:
-            error_text = reason(error)
+            answer.error = reason(error)
         ms = round((time.monotonic() - begin) * 1000, 1)
-        text, token = cleaned(data[:BODY].decode("utf-8", "replace"), len(data) > BODY)
-        if token.raw:
-            self.secrets.keep(request, token.raw)
-        proxy_answer = seen.proxy_answer
-        if request.proxy and url.scheme == "http" and status is not None:
-            proxy_answer = "407" if status == 407 else seen.proxy_answer
+        cut = answer.size > len(answer.kept)
+        text, token = cleaned(answer.kept.decode("utf-8", "replace"), cut)
+        proxy_answer = "407" if request.proxy and url.scheme == "http" and answer.status == 407 else seen.proxy_answer
+        tls = seen.tls
+        if tls is not None and answer.status is None and "alert" in answer.error:
+            tls = replace(tls, state="alert")  # TLS 1.3 tells a missing client certificate after the handshake
         done = replace(
-            seen, status=status, headers=answered, body=text, token=token.shown, ms=ms if status is not None else None, error=error_text, proxy_answer=proxy_answer,
-            tls=replace(seen.tls, state="alert") if seen.tls and "alert" in error_text else seen.tls, tcp="reset" if "reset by peer" in error_text.lower() and not seen.tls else seen.tcp,
+            seen, status=answer.status, headers=answer.headers, body=text, token=token.shown, ms=ms if answer.status is not None else None, error=answer.error,
+            proxy_answer=proxy_answer, tls=tls, body_seen=request.method != "HEAD", body_sha256=answer.digest.hexdigest() if answer.whole and answer.size else "",
         )  # fmt: skip
-        if whole:
-            response.close()
-        return done, whole, current.http.is_available()
+        return done, token.raw, answer.whole and current.http.is_available()
+
+
+class _Answer:
+    """Status, headers, the first 16 KiB of the body and the digest of all of it, as far as it is read."""
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+        self.headers: Mapping[str, str] = {}
+        self.kept = b""
+        self.size = 0
+        self.digest = hashlib.sha256()
+        self.whole = False
+        self.error = ""
+
+    def read(self, response: httpcore.Response) -> None:
+        """A body that is longer than `DIGEST` is not read to its end: a layer may have gigabytes."""
+        self.status, self.headers = response.status, _headers(response.headers)
+        length = self.headers.get("content-length", "")
+        most = BODY if length.isdigit() and int(length) > DIGEST else DIGEST
+        for part in response.iter_stream():
+            self.digest.update(part)
+            self.size += len(part)
+            self.kept = (self.kept + part)[:BODY] if len(self.kept) < BODY else self.kept
+            if self.size > most:
+                return
+        self.whole = True
+        response.close()
 
 
 class _AsStream:
@@ -280,7 +389,10 @@ def _with_reached(seen: Exchange, reached: Reached) -> Exchange:
 
 def _own(seen: Exchange) -> dict[str, Any]:
     """What belongs to the request and not to its connection."""
-    return {name: getattr(seen, name) for name in ("url", "method", "vantage", "purpose", "login", "login_variant", "taken_at", "proxy")}
+    return {
+        name: getattr(seen, name)
+        for name in ("url", "method", "vantage", "purpose", "login", "login_variant", "taken_at", "proxy")
+    }
 
 
 def _renew(stream: PlainStream, deadline: Deadline) -> None:
@@ -327,6 +439,26 @@ def _proxy_login(proxy: SplitResult) -> str:
         return ""
     pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
     return f"Proxy-Authorization: Basic {base64.b64encode(pair).decode()}\r\n"
+
+
+def token_url(params: Mapping[str, str], url: str) -> str:
+    """Where the challenge's token is to be had: realm, service and scope. Empty when the realm is no http(s) URL."""
+    realm = urljoin(url, params.get("realm", ""))
+    query = urlencode([(name, value) for name in ("service", "scope") if (value := params.get(name))], safe=":/,*")
+    try:
+        parts = _split(realm)
+    except ValueError:
+        return ""
+    return realm + (f"{'&' if parts.query else '?'}{query}" if query else "")
+
+
+def same_site(authority: str, realm: str) -> bool:
+    """Whether a realm may see the registry's login: the same host, or a host below the registry's parent domain of two names or more."""
+    host, other = authority.rpartition(":")[0], urlsplit(realm).hostname or ""
+    if host == other:
+        return True
+    parent = ".".join(host.split(".")[1:]) if host.count(".") >= 2 and not host.replace(".", "").isdigit() else host
+    return parent.count(".") >= 1 and (other == parent or other.endswith(f".{parent}"))
 
 
 def dumps(body: Any) -> bytes:

@@ -77,21 +77,28 @@ def _from_node(links: Links, node: str, host: str, port: int, deadline: Deadline
     except RefusedChannelError as error:
         refusal = classify(error.text, error.code, time.monotonic() - begin)
         if refusal.forbidden:
-            return Reached(error=f"sshd of {node} forbids forwarding ({error.text}); by hand on the node: curl -v {host}:{port}")
-        tcp, addresses = refusal.tcp, ()
+            return Reached(
+                error=f"sshd of {node} forbids forwarding ({error.text}); by hand on the node: curl -v {host}:{port}"
+            )
+        tcp = refusal.tcp
+        addresses: tuple[str, ...] = ()
         if refusal.at_once:
             _, addresses, own = _getent(links, node, host)
             tcp = "refused" if own & set(addresses) else "unreachable" if addresses else ""
-        said = {"unreachable": "no route to it"}.get(tcp if refusal.at_once else "", error.text or "the connection failed")
+        said = {"unreachable": "no route to it"}.get(
+            tcp if refusal.at_once else "", error.text or "the connection failed"
+        )
         return Reached(dns="" if literal else refusal.dns, tcp=tcp, addresses=addresses, error=f"from {node}: {said}")
     except (paramiko.SSHException, OSError, EOFError) as error:
         if not link.alive():
             links.drop(node)
             return Reached(error=f"the connection to {node} was lost: {error}")
         # sshd is silent while it resolves and while it connects: the node's own resolver tells which of the two it was.
-        dns, addresses = ("", ()) if literal else _getent(links, node, host)[:2]
+        dns, found, _ = ("", (), None) if literal else _getent(links, node, host)
         if dns in ("", "ok"):
-            return Reached(addresses=addresses, dns=dns, tcp="timeout", error=f"from {node}: no connection to {host}:{port} in time")
+            return Reached(
+                addresses=found, dns=dns, tcp="timeout", error=f"from {node}: no connection to {host}:{port} in time"
+            )
         return Reached(dns=dns, error=f"from {node}: {host} does not resolve in time")
     return Reached(stream, dns="" if literal else "ok", tcp="open", address=host if literal else "")
 
@@ -99,7 +106,9 @@ def _from_node(links: Links, node: str, host: str, port: int, deadline: Deadline
 def _getent(links: Links, node: str, host: str) -> tuple[str, tuple[str, ...], set[str]]:
     """What the node's resolver says, the addresses, and the node's own addresses."""
     try:
-        stream = links.get(node).shell(f"timeout 8 getent ahosts {quote(host)}; echo \"exit $?\"; echo \"own $(hostname -I)\"", timeout=12)
+        stream = links.get(node).shell(
+            f'timeout 8 getent ahosts {quote(host)}; echo "exit $?"; echo "own $(hostname -I)"', timeout=12
+        )
     except (LinkError, paramiko.SSHException, OSError, EOFError):
         return "", (), set()
     data = b""

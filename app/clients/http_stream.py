@@ -6,11 +6,13 @@ handshake without verification (`served_chain`) only reads the certificates and 
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import time
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import httpcore
@@ -58,9 +60,26 @@ class PlainStream(httpcore.NetworkStream):
     def __init__(self, raw: Stream, deadline: Deadline) -> None:
         self.raw = raw
         self.deadline = deadline
+        self._waiting = b""
+
+    def flush(self) -> None:
+        """Send what was written. Small writes go out together when an answer is awaited: one by one, each would wait 40 ms
+        for the far side's delayed acknowledgement, and that would be measured as the server's time."""
+        waiting, self._waiting = self._waiting, b""
+        if not waiting:
+            return
+        try:
+            self.raw.settimeout(self.deadline.left)
+            self.raw.sendall(waiting)
+        except TimeoutError as error:
+            raise httpcore.WriteTimeout("not taken in time") from error
+        except OSError as error:
+            raise httpcore.WriteError(str(error)) from error
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         del timeout
+        with contextlib.suppress(httpcore.WriteError):
+            self.flush()  # a server that has closed its side may have answered before
         try:
             self.raw.settimeout(self.deadline.left)
             return self.raw.recv(max_bytes)
@@ -71,13 +90,9 @@ class PlainStream(httpcore.NetworkStream):
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         del timeout
-        try:
-            self.raw.settimeout(self.deadline.left)
-            self.raw.sendall(buffer)
-        except TimeoutError as error:
-            raise httpcore.WriteTimeout("not taken in time") from error
-        except OSError as error:
-            raise httpcore.WriteError(str(error)) from error
+        self._waiting += buffer
+        if len(self._waiting) > 65536:
+            self.flush()
 
     def close(self) -> None:
         self.raw.close()
@@ -118,7 +133,7 @@ class TlsStream(PlainStream):
         view = memoryview(bytes(buffer))
         while view:
             try:
-                sent = typing.cast(int, self._pump(lambda part=view: self._tls.write(part)))
+                sent = typing.cast(int, self._pump(partial(self._tls.write, view)))
             except ssl.SSLError as error:
                 raise httpcore.WriteError(reason(error)) from error
             view = view[sent:]
@@ -151,7 +166,9 @@ class TlsStream(PlainStream):
                 else:
                     self._incoming.write_eof()
             except ssl.SSLError:
-                self._flush()  # so that the server learns from our alert why we leave
+                self._flush()
+                with contextlib.suppress(httpcore.NetworkError, httpcore.TimeoutException):
+                    self._below.flush()  # so that the server learns from our alert why we leave
                 raise
             else:
                 self._flush()
@@ -178,7 +195,9 @@ def context_for(anchors_pem: str | None) -> ssl.SSLContext:
     return context
 
 
-def secure(opener: Opener, name: str, anchors_pem: str | None, anchors_name: str, deadline: Deadline) -> tuple[TlsStream, TlsSeen]:
+def secure(
+    opener: Opener, name: str, anchors_pem: str | None, anchors_name: str, deadline: Deadline
+) -> tuple[TlsStream, TlsSeen]:
     """A verified stream and what was seen. Raises HandshakeError; what `opener` raises for a second look is not raised."""
     seen = TlsSeen(server_name=name, anchors=anchors_name)
     try:
@@ -193,7 +212,9 @@ def secure(opener: Opener, name: str, anchors_pem: str | None, anchors_name: str
         text = error.verify_message or reason(error)
         accepted = error.verify_code in _NAME_MISMATCH and _accepted(opener, name, anchors_pem)
         found = _unverified(opener, name)
-        raise HandshakeError(described(replace(seen, verified=accepted, verify_error=text, chain=found[0], version=found[1])), text) from error
+        raise HandshakeError(
+            described(replace(seen, verified=accepted, verify_error=text, chain=found[0], version=found[1])), text
+        ) from error
     except (ssl.SSLError, OSError, httpcore.NetworkError, httpcore.TimeoutException) as error:
         stream.close()
         text = reason(error)
@@ -211,7 +232,10 @@ def described(seen: TlsSeen) -> TlsSeen:
         try:
             extension = leaf.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME).value
             assert isinstance(extension, x509.SubjectAlternativeName)  # noqa: S101 for the type checker
-            names = (*extension.get_values_for_type(x509.DNSName), *(str(one) for one in extension.get_values_for_type(x509.IPAddress)))
+            names = (
+                *extension.get_values_for_type(x509.DNSName),
+                *(str(one) for one in extension.get_values_for_type(x509.IPAddress)),
+            )
         except x509.ExtensionNotFound:
             pass
         return replace(
@@ -236,7 +260,9 @@ def _state(error: BaseException, first: bytes) -> str:
         return "stalled"
     if isinstance(error, ssl.SSLError) and first and first[:1] not in (b"\x15", b"\x16"):
         return ""  # neither TLS nor HTTP: another protocol speaks on that port
-    if isinstance(error, ssl.SSLEOFError | httpcore.NetworkError | OSError) and not (isinstance(error, ssl.SSLError) and error.reason and "ALERT" in error.reason):
+    if isinstance(error, ssl.SSLEOFError | httpcore.NetworkError | OSError) and not (
+        isinstance(error, ssl.SSLError) and error.reason and "ALERT" in error.reason
+    ):
         if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
             return "alert"
         return "reset"
@@ -264,8 +290,8 @@ def _look(opener: Opener, name: str, context: ssl.SSLContext) -> tuple[tuple[str
         stream = TlsStream(PlainStream(opener(), Deadline.of(10)), context, name)
         stream.handshake()
         return stream.chain(), stream.version
-    except Exception:  # noqa: BLE001 a second look that fails leaves what the first one saw
-        return None
+    except Exception:
+        return None  # a second look that fails leaves what the first one saw
     finally:
         if stream is not None:
             stream.close()

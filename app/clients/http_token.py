@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
-import jwt
-
+from app.parsers.token import decode_jwt
 from app.ports import HttpRequest
 
 TOKENS: Final = ("token", "access_token", "refresh_token", "id_token")
@@ -52,30 +51,38 @@ def read(raw: str, answer: Mapping[str, Any]) -> Mapping[str, object]:
     if not raw:
         return MappingProxyType({**shown, "empty": True})
     try:
-        head = jwt.get_unverified_header(raw)
-        shown["kid"] = head.get("kid", "")
-        shown["claims"] = jwt.decode(raw, options={"verify_signature": False})
-    except jwt.PyJWTError:
+        kid, claims = decode_jwt(raw)
+        shown |= {"kid": kid or "", "claims": dict(claims)}
+    except ValueError:
         shown["opaque"] = True  # not a JWT: some registries give a word that only they can read
     return MappingProxyType(shown)
 
 
 class Secrets:
-    """Tokens by the URL that gave them and the login that was used, for the request that needs them next."""
+    """The last token for a host, vantage and login, for a purpose that sends one token over several connections. In memory only."""
 
     def __init__(self) -> None:
         self._tokens: dict[tuple[str, str, str], str] = {}
         self._guard = threading.Lock()
 
-    def keep(self, request: HttpRequest, raw: str) -> None:
-        """Remember the token that a request was given."""
+    def keep(self, authority: str, request: HttpRequest, raw: str) -> None:
+        """Remember a token for the host."""
         with self._guard:
-            self._tokens[request.url, request.credential.origin if request.credential else "", request.vantage] = raw
+            self._tokens[self._key(authority, request)] = raw
 
-    def last(self, request: HttpRequest) -> str:
-        """The token that the same request was given last; empty when there is none."""
+    def last(self, authority: str, request: HttpRequest) -> str:
+        """The token that was kept last; empty when there is none."""
         with self._guard:
-            return self._tokens.get((request.url, request.credential.origin if request.credential else "", request.vantage), "")
+            return self._tokens.get(self._key(authority, request), "")
+
+    def drop(self, authority: str, request: HttpRequest) -> None:
+        """Forget it: the next request fetches a new one."""
+        with self._guard:
+            self._tokens.pop(self._key(authority, request), None)
+
+    @staticmethod
+    def _key(authority: str, request: HttpRequest) -> tuple[str, str, str]:
+        return authority, request.vantage, request.credential.origin if request.credential else ""
 
     def __repr__(self) -> str:
         return f"Secrets({len(self._tokens)})"

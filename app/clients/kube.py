@@ -70,14 +70,23 @@ class Connection:
         listed += [("Impersonate-Group", group) for group in self.options.as_groups]
         return listed
 
-    def request(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None, content_type: str = "application/json") -> KubeReply:
+    def request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+    ) -> KubeReply:
         """One call, blocking. Trouble is in the reply."""
         url = path + (f"?{urlencode(query)}" if query else "")
         source = f"{method} {url}"
         if not _PATH.fullmatch(path) or "/../" in f"{path}/":
             return KubeReply(Outcome.UNSUPPORTED, detail=f"{path!r} is no API path", source=source)
         try:
-            headers = urllib3.HTTPHeaderDict([*self.headers(), ("Accept", "application/json, */*"), ("Accept-Encoding", "gzip")])
+            headers = urllib3.HTTPHeaderDict(
+                [*self.headers(), ("Accept", "application/json, */*"), ("Accept-Encoding", "gzip")]
+            )
         except KubeconfigError as error:
             return KubeReply(Outcome.DENIED, detail=str(error), source=source)
         data = None
@@ -88,7 +97,14 @@ class Connection:
         for attempt in range(RETRIES + 1):
             try:
                 answer = self.pool.request(
-                    method, self.server.rstrip("/") + url, headers=headers, body=data, timeout=urllib3.Timeout(connect=min(limit, 10), read=limit), retries=False, preload_content=False, redirect=False
+                    method,
+                    self.server.rstrip("/") + url,
+                    headers=headers,
+                    body=data,
+                    timeout=urllib3.Timeout(connect=min(limit, 10), read=limit),
+                    retries=False,
+                    preload_content=False,
+                    redirect=False,
                 )
                 text = answer.read(MOST_BYTES, decode_content=True).decode("utf-8", "replace")
                 answer.release_conn()
@@ -122,15 +138,26 @@ class LiveKube:
         """One command of the closed set, over a websocket. A non-zero exit is UNSUPPORTED with what it said."""
         return await self._threads.run(run_in_pod, self._connection, namespace, pod, container, command, arguments)
 
-    async def allowed(self, verb: str, resource: str, namespace: str = "", name: str = "", subresource: str = "", group: str = "") -> bool | None:
+    async def allowed(
+        self, verb: str, resource: str, namespace: str = "", name: str = "", subresource: str = "", group: str = ""
+    ) -> bool | None:
         """SelfSubjectAccessReview. It is a POST, but keeps nothing."""
-        fields = {"verb": verb, "resource": resource, "namespace": namespace, "name": name, "subresource": subresource, "group": group}
+        fields = {
+            "verb": verb,
+            "resource": resource,
+            "namespace": namespace,
+            "name": name,
+            "subresource": subresource,
+            "group": group,
+        }
         body = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectAccessReview",
             "spec": {"resourceAttributes": {key: value for key, value in fields.items() if value}},
         }
-        reply = await self._threads.run(self._connection.request, "POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", None, body)
+        reply = await self._threads.run(
+            self._connection.request, "POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", None, body
+        )
         if reply.outcome is not Outcome.OBSERVED or reply.status not in (200, 201):
             return None
         try:
@@ -147,7 +174,13 @@ class LiveKubeWriter:
         self._threads = threads or Threads()
 
     async def write(
-        self, method: Literal["POST", "PUT", "PATCH", "DELETE"], path: str, body: Any = None, *, content_type: str = "application/json", dry_run: bool = False
+        self,
+        method: Literal["POST", "PUT", "PATCH", "DELETE"],
+        path: str,
+        body: Any = None,
+        *,
+        content_type: str = "application/json",
+        dry_run: bool = False,
     ) -> KubeReply:
         """One write; 409 and 422 are OBSERVED answers with their status: the caller decides."""
         query = {"fieldManager": "harborpilot"} if method != "DELETE" else {}
@@ -156,7 +189,9 @@ class LiveKubeWriter:
         return await self._threads.run(self._connection.request, method, path, query, body, content_type)
 
 
-async def pages(api: KubeApi, path: str, query: Mapping[str, str] | None = None, limit: int = 500) -> AsyncIterator[KubeReply]:
+async def pages(
+    api: KubeApi, path: str, query: Mapping[str, str] | None = None, limit: int = 500
+) -> AsyncIterator[KubeReply]:
     """The replies of a paged list, one after the other, none kept. Ends after a reply that is not a good one.
 
     An expired continue token (410) goes on with the token that the server offers; the list is then not of one moment.
@@ -175,7 +210,9 @@ async def pages(api: KubeApi, path: str, query: Mapping[str, str] | None = None,
             return
 
 
-async def list_all(api: KubeApi, path: str, query: Mapping[str, str] | None = None, limit: int = 500, cap: int = 200_000) -> AsyncIterator[Page]:
+async def list_all(
+    api: KubeApi, path: str, query: Mapping[str, str] | None = None, limit: int = 500, cap: int = 200_000
+) -> AsyncIterator[Page]:
     """Items of a list page by page, at most `cap`; the last page says whether there would be more."""
     seen = 0
     async for reply in pages(api, path, query, limit):
@@ -224,7 +261,11 @@ def _reply(status: int, text: str, headers: Mapping[str, str], source: str, conn
     elif status >= 500:
         # A pod or node proxy hands on the answer of what is behind it; only a Status object is the API server's own.
         own = '"kind":"Status"' in text.replace(" ", "")[:400]
-        outcome, detail = (Outcome.UNREACHABLE, f"the API server failed ({status}): {message}") if own or "/proxy" not in source else (Outcome.OBSERVED, "")
+        outcome, detail = (
+            (Outcome.UNREACHABLE, f"the API server failed ({status}): {message}")
+            if own or "/proxy" not in source
+            else (Outcome.OBSERVED, "")
+        )
     elif status in (400, 405, 406, 415):
         outcome, detail = Outcome.UNSUPPORTED, message or f"the API server does not take this ({status})"
     elif status >= 400:
@@ -241,12 +282,20 @@ def _reply(status: int, text: str, headers: Mapping[str, str], source: str, conn
 def _unreached(error: Exception, server: str, limit: float, source: str) -> KubeReply:
     text = str(error)
     if isinstance(error, urllib3.exceptions.NewConnectionError):
-        return KubeReply(Outcome.UNREACHABLE, detail=f"{server} cannot be reached: {text.rpartition(': ')[2]}", source=source)
+        return KubeReply(
+            Outcome.UNREACHABLE, detail=f"{server} cannot be reached: {text.rpartition(': ')[2]}", source=source
+        )
     if isinstance(error, urllib3.exceptions.TimeoutError):
         return KubeReply(Outcome.TIMED_OUT, detail=f"{server} did not answer within {limit:.0f} s", source=source)
     if isinstance(error, urllib3.exceptions.SSLError | ssl.SSLError):
-        return KubeReply(Outcome.UNREACHABLE, detail=f"TLS with {server} failed: {text}; check certificate-authority in the kubeconfig", source=source)
-    return KubeReply(Outcome.UNREACHABLE, detail=f"{server} cannot be reached: {text or type(error).__name__}", source=source)
+        return KubeReply(
+            Outcome.UNREACHABLE,
+            detail=f"TLS with {server} failed: {text}; check certificate-authority in the kubeconfig",
+            source=source,
+        )
+    return KubeReply(
+        Outcome.UNREACHABLE, detail=f"{server} cannot be reached: {text or type(error).__name__}", source=source
+    )
 
 
 def _message(text: str) -> str:

@@ -45,28 +45,43 @@ def argv(command: str, arguments: Sequence[str]) -> list[str] | None:
                     return None
             return ["stat", *formats, "--", *words] if words and all(_PATH.fullmatch(one) for one in words) else None
         case "printenv-sha256" if len(arguments) == 1 and _NAME.fullmatch(arguments[0]):
-            # Only the digest leaves the container.
-            return ["sh", "-c", 'v=$(printenv "$0") || exit 3; printf %s "$v" | sha256sum', arguments[0]]
+            # Only the digest leaves the container. The name was checked above, so it can stand in the script.
+            name = arguments[0]
+            return ["sh", "-c", f'[ "${{{name}+x}}" ] || exit 3; printf %s "${{{name}}}" | sha256sum']
     return None
 
 
-def run_in_pod(connection: Connection, namespace: str, pod: str, container: str, command: str, arguments: Sequence[str]) -> KubeReply:
+def run_in_pod(
+    connection: Connection, namespace: str, pod: str, container: str, command: str, arguments: Sequence[str]
+) -> KubeReply:
     """Blocking. The body is standard output. A container without the program, or a non-zero exit: UNSUPPORTED, with what it said."""
     words = argv(command, arguments)
     path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe='')}/exec"
     source = f"kubectl exec -n {namespace} {pod} -c {container} -- {' '.join(words or [command, *arguments])}"
     if words is None:
-        return KubeReply(Outcome.UNSUPPORTED, detail=f"{command} {' '.join(arguments)} is not among the commands that are run in pods", source=source)
+        return KubeReply(
+            Outcome.UNSUPPORTED,
+            detail=f"{command} {' '.join(arguments)} is not among the commands that are run in pods",
+            source=source,
+        )
     query = [("container", container)] if container else []
     query += [("stdout", "true"), ("stderr", "true"), *(("command", word) for word in words)]
     parts = urlsplit(connection.server)
-    url = urlunsplit(("wss" if parts.scheme == "https" else "ws", parts.netloc, parts.path.rstrip("/") + path, urlencode(query), ""))
+    url = urlunsplit(
+        ("wss" if parts.scheme == "https" else "ws", parts.netloc, parts.path.rstrip("/") + path, urlencode(query), "")
+    )
     limit = connection.options.request_timeout
     try:
         # Through the same headers as every call, so that --as is obeyed here too.
         headers = [f"{name}: {value}" for name, value in connection.headers()]
         socket = websocket.create_connection(
-            url, timeout=min(limit, 15), header=headers, subprotocols=["v4.channel.k8s.io"], sslopt=_tls(connection.configuration), suppress_origin=True, **_proxy(connection.configuration)
+            url,
+            timeout=min(limit, 15),
+            header=headers,
+            subprotocols=["v4.channel.k8s.io"],
+            sslopt=_tls(connection.configuration),
+            suppress_origin=True,
+            **_proxy(connection.configuration),
         )
     except KubeconfigError as error:
         return KubeReply(Outcome.DENIED, detail=str(error), source=source)
@@ -74,7 +89,11 @@ def run_in_pod(connection: Connection, namespace: str, pod: str, container: str,
         return _refused(error, source)
     except (websocket.WebSocketException, OSError, ssl.SSLError) as error:
         timed_out = isinstance(error, TimeoutError | websocket.WebSocketTimeoutException)
-        return KubeReply(Outcome.TIMED_OUT if timed_out else Outcome.UNREACHABLE, detail=f"exec: {error or type(error).__name__}", source=source)
+        return KubeReply(
+            Outcome.TIMED_OUT if timed_out else Outcome.UNREACHABLE,
+            detail=f"exec: {error or type(error).__name__}",
+            source=source,
+        )
     try:
         return _read(socket, limit, source)
     finally:
@@ -114,7 +133,13 @@ def _read(socket: Any, limit: float, source: str) -> KubeReply:
         return KubeReply(Outcome.OBSERVED, 200, out.decode("utf-8", "replace"), detail=said, source=source)
     detail = said or str(verdict.get("message", "")) or "the command's end was not told"
     denied = "ermission denied" in detail
-    return KubeReply(Outcome.DENIED if denied else Outcome.UNSUPPORTED, 200, out.decode("utf-8", "replace"), detail=detail[:500], source=source)
+    return KubeReply(
+        Outcome.DENIED if denied else Outcome.UNSUPPORTED,
+        200,
+        out.decode("utf-8", "replace"),
+        detail=detail[:500],
+        source=source,
+    )
 
 
 def _refused(error: Any, source: str) -> KubeReply:
@@ -124,12 +149,24 @@ def _refused(error: Any, source: str) -> KubeReply:
     except (ValueError, AttributeError):
         message = body.decode("utf-8", "replace")[:300] if isinstance(body, bytes) else ""
     code = int(error.status_code)
-    outcome = Outcome.DENIED if code in (401, 403) else Outcome.OBSERVED if code == 404 else Outcome.UNREACHABLE if code >= 500 else Outcome.UNSUPPORTED
+    outcome = (
+        Outcome.DENIED
+        if code in (401, 403)
+        else Outcome.OBSERVED
+        if code == 404
+        else Outcome.UNREACHABLE
+        if code >= 500
+        else Outcome.UNSUPPORTED
+    )
     return KubeReply(outcome, code, detail=message or f"exec was refused ({code})", source=source)
 
 
 def _tls(configuration: Any) -> dict[str, Any]:
-    options: dict[str, Any] = {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": configuration.ssl_ca_cert or certifi.where()} if configuration.verify_ssl else {"cert_reqs": ssl.CERT_NONE, "check_hostname": False}
+    options: dict[str, Any] = (
+        {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": configuration.ssl_ca_cert or certifi.where()}
+        if configuration.verify_ssl
+        else {"cert_reqs": ssl.CERT_NONE, "check_hostname": False}
+    )
     for ours, theirs in (("certfile", "cert_file"), ("keyfile", "key_file"), ("server_hostname", "tls_server_name")):
         if getattr(configuration, theirs, None):
             options[ours] = getattr(configuration, theirs)

@@ -226,7 +226,7 @@ def render(items: Sequence[Item], nonce: str) -> str:
     """The script for all items; item numbers are their places. Raises UsageError for a name or path that is not one."""
     parts = [f"N={quote(nonce)}\n{{", PRELUDE]
     parts += [_render(number, item) for number, item in enumerate(items)]
-    parts.append("printf '\\n%s Z %s\\n' \"$N\" \"$HS\"\n} </dev/null 2>/dev/null")
+    parts.append('printf \'\\n%s Z %s\\n\' "$N" "$HS"\n} </dev/null 2>/dev/null')
     return "\n".join(parts) + "\n"
 
 
@@ -274,7 +274,7 @@ def _command(number: int, item: Command) -> str:
             paths = " ".join(path_of(path) for path in arguments) or (
                 "/var/lib/containerd /var/lib/docker /var/lib/containers /var/lib/rancher/k3s/agent /var/lib/rancher/rke2/agent /var/lib/kubelet /"
             )
-            return f"how=plain; K {number} df '' sh -c 'for q; do [ -e \"$q\" ] && set -- \"$@\" \"$q\"; shift; done; df -hT \"$@\"; df -i \"$@\"' df {paths}"
+            return f'how=plain; K {number} df \'\' sh -c \'for q; do [ -e "$q" ] && set -- "$@" "$q"; shift; done; df -hT "$@"; df -i "$@"\' df {paths}'
         case "unit":
             return _UNIT_STATE.format(i=number, units=" ".join(unit_of(unit) for unit in arguments or UNITS))
         case "environ":

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -44,7 +44,15 @@ NAMES: Final = {
 }
 """Command id to document name."""
 
-_REFUSED = ("ermission denied", "a password is required", "is not allowed to", "not in the sudoers", "may not run sudo", "peration not permitted", "must be root")
+_REFUSED = (
+    "ermission denied",
+    "a password is required",
+    "is not allowed to",
+    "not in the sudoers",
+    "may not run sudo",
+    "peration not permitted",
+    "must be root",
+)
 _MISSING = ("not found", "o such file or directory")
 
 
@@ -90,17 +98,28 @@ def frames(data: bytes, nonce: str) -> Answer:
     return Answer(tuple(found), complete, sudo)
 
 
-class Reader:
-    """Documents of one round."""
+@dataclass(slots=True)
+class Before:
+    """What earlier rounds of the same node put into documents that later rounds write again."""
 
-    def __init__(self, node: str, items: Sequence[Item], answer: Answer, taken_at: float, user: str) -> None:
+    stat: dict[str, dict[str, Any]] = field(default_factory=dict)
+    getent: dict[str, str] = field(default_factory=dict)
+
+
+class Reader:
+    """Documents of one round; `stat.json` and `getent.txt` hold those of the rounds before too."""
+
+    def __init__(
+        self, node: str, items: Sequence[Item], answer: Answer, taken_at: float, user: str, before: Before | None = None
+    ) -> None:
         self._node = node
         self._items = items
         self._answer = answer
         self._taken_at = taken_at
         self._user = user
         self._documents: dict[str, Document] = {}
-        self._stat: dict[str, dict[str, Any]] = {}
+        self._before = before if before is not None else Before()
+        self._stat = self._before.stat
         self._seen: set[int] = set()
 
     def documents(self) -> tuple[Document, ...]:
@@ -156,7 +175,13 @@ class Reader:
             if frame.code == 0 and digest:
                 self._stat[path] = {**stat, "sha256": digest[0].lstrip("\\")}
                 if kind == "d" and path in OS_CA and "os-ca.json" not in self._documents:
-                    self._add("os-ca.json", json.dumps({"path": path, "sha256": digest[0], **{key: stat[key] for key in ("mtime", "size")}}), source=f"sha256sum {path}")
+                    self._add(
+                        "os-ca.json",
+                        json.dumps(
+                            {"path": path, "sha256": digest[0], **{key: stat[key] for key in ("mtime", "size")}}
+                        ),
+                        source=f"sha256sum {path}",
+                    )
             return
         # A limit belongs to the item; a tree's files have the tree's.
         limit = item.limit if isinstance(item, File | Tree) else 16384
@@ -211,22 +236,35 @@ class Reader:
             if any(word in error for word in _REFUSED) and not text.strip():
                 self._add(name, outcome=Outcome.DENIED, detail=self._denied(by_hand, error), source=source)
                 return
-            if frame.code == 127 or (frame.code == 1 and not text and "sudo" in error and any(word in error for word in _MISSING)):
-                self._add(name, outcome=Outcome.UNSUPPORTED, detail=f"{by_hand}: {error.strip() or 'the node does not have it'}", source=source)
+            if frame.code == 127 or (
+                frame.code == 1 and not text and "sudo" in error and any(word in error for word in _MISSING)
+            ):
+                self._add(
+                    name,
+                    outcome=Outcome.UNSUPPORTED,
+                    detail=f"{by_hand}: {error.strip() or 'the node does not have it'}",
+                    source=source,
+                )
                 return
             text += error
         match command:
             case "unit":
                 if not text.strip():
-                    self._add(name, outcome=Outcome.UNSUPPORTED, detail="systemctl told nothing about the units", source=source)
+                    self._add(
+                        name,
+                        outcome=Outcome.UNSUPPORTED,
+                        detail="systemctl told nothing about the units",
+                        source=source,
+                    )
                     return
                 text = json.dumps(units(text), indent=1)
             case "environ":
                 text = environment(text)
             case "getent":
-                before = self._documents.get(self._path(name))
-                text = f"$ getent ahosts {argument}\n{text}" + (f"exit {frame.code}\n" if frame.code else "")
-                text = (before.text if before else "") + text
+                self._before.getent[argument] = f"$ getent ahosts {argument}\n{text}" + (
+                    f"exit {frame.code}\n" if frame.code else ""
+                )
+                text = "".join(self._before.getent.values())
         self._add(name, text, source=source)
 
     def _journal(self, item: Item, head: Sequence[str], frame: Frame) -> None:
@@ -279,11 +317,26 @@ class Reader:
         return f"user {self._user or '?'} may not: sudo -n {by_hand.removeprefix('sudo -n ')}{said}"
 
     def _add(
-        self, name: str, text: str = "", *, outcome: Outcome = Outcome.OBSERVED, absent: bool = False, mtime: float | None = None, detail: str = "", source: str = ""
+        self,
+        name: str,
+        text: str = "",
+        *,
+        outcome: Outcome = Outcome.OBSERVED,
+        absent: bool = False,
+        mtime: float | None = None,
+        detail: str = "",
+        source: str = "",
     ) -> None:
         path = self._path(name)
         self._documents[path] = Document(
-            path, text, Outcome.OBSERVED if absent else outcome, absent=absent, taken_at=self._taken_at, mtime=mtime, detail=detail, source=source
+            path,
+            text,
+            Outcome.OBSERVED if absent else outcome,
+            absent=absent,
+            taken_at=self._taken_at,
+            mtime=mtime,
+            detail=detail,
+            source=source,
         )
 
 
@@ -313,14 +366,20 @@ def time_document(node: str, pings: Sequence[Ping], taken_at: float) -> Document
     if found is None:
         return None
     offset, bound, moment = found
-    stamp = lambda seconds: datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")  # noqa: E731
-    body = {"node_time": stamp(moment + offset), "reference_time": stamp(moment), "error_bound_s": round(bound, 6)}
-    return Document(f"nodes/{node}/time.json", json.dumps(body), taken_at=taken_at, source=f"{len(pings)} × date -u +%s.%N in one SSH channel")
+    body = {"node_time": _iso(moment + offset), "reference_time": _iso(moment), "error_bound_s": round(bound, 6)}
+    return Document(
+        f"nodes/{node}/time.json",
+        json.dumps(body),
+        taken_at=taken_at,
+        source=f"{len(pings)} × date -u +%s.%N in one SSH channel",
+    )
 
 
 def with_note(documents: Iterable[Document], note: str) -> tuple[Document, ...]:
     """The same documents with a note in their detail."""
-    return tuple(replace(document, detail="; ".join(part for part in (document.detail, note) if part)) for document in documents)
+    return tuple(
+        replace(document, detail="; ".join(part for part in (document.detail, note) if part)) for document in documents
+    )
 
 
 _BY_HAND: Final = {
@@ -331,7 +390,7 @@ _BY_HAND: Final = {
     "versions": "containerd --version; kubelet --version; uname -sr",
     "df": "df -hT; df -i",
     "unit": f"systemctl show {' '.join(UNITS)}",
-    "environ": "sh -c 'tr \"\\0\" \"\\n\" </proc/$(systemctl show -p MainPID --value {})/environ'",
+    "environ": 'sh -c \'tr "\\0" "\\n" </proc/$(systemctl show -p MainPID --value {})/environ\'',
     "processes": "ps -eo pid,lstart,args",
     "getent": "getent ahosts {}",
     "arch": "uname -m",
@@ -339,6 +398,10 @@ _BY_HAND: Final = {
     "mtu": "cat /sys/class/net/*/mtu",
     "timesync": "timedatectl show",
 }
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
 
 
 def _digest_only(item: Item) -> bool:

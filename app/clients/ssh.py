@@ -12,7 +12,7 @@ import paramiko
 
 from app.clients import clock as system
 from app.clients import known_hosts, script
-from app.clients.script_answer import Reader, frames, time_document
+from app.clients.script_answer import Before, Reader, frames, time_document
 from app.clients.ssh_config import SshSettings, resolve
 from app.clients.ssh_link import HostKeyError, HostKeyProblem, Link, LinkError, Stream, connect
 from app.clients.threads import Threads
@@ -83,11 +83,14 @@ class Links:
 class LiveNodes:
     """Reading from nodes. `links` is shared with `LiveHttp` and the writer, so that a node is logged in to once."""
 
-    def __init__(self, links: Links, threads: Threads | None = None, clock: Clock | None = None, timeout: float = 60.0) -> None:
+    def __init__(
+        self, links: Links, threads: Threads | None = None, clock: Clock | None = None, timeout: float = 60.0
+    ) -> None:
         self._links = links
         self._threads = threads or Threads()
         self._clock = clock or system.SystemClock()
         self._timeout = timeout
+        self._before: dict[str, Before] = {}
 
     @property
     def problems(self) -> tuple[HostKeyProblem, ...]:
@@ -132,18 +135,27 @@ class LiveNodes:
                 # A connection that was kept may have been ended by the other side meanwhile: once more, over a new one.
                 if last or self._clock.monotonic() > deadline - 1:
                     timed_out = isinstance(error, TimeoutError)
-                    return NodeRound(Outcome.TIMED_OUT if timed_out else Outcome.UNREACHABLE, detail=f"{node}: {error or type(error).__name__}")
+                    return NodeRound(
+                        Outcome.TIMED_OUT if timed_out else Outcome.UNREACHABLE,
+                        detail=f"{node}: {error or type(error).__name__}",
+                    )
         raise AssertionError("not reached")
 
     def _ask(self, node: str, link: Link, items: Sequence[Item], text: str, word: str, deadline: float) -> NodeRound:
         stream = link.shell("sh -s", timeout=15)
         try:
             talk = _Talk(stream, self._clock, deadline)
-            talk.send(f"N={word}; LC_ALL=C LANG=C PATH={PATH}; export LC_ALL LANG PATH; printf '\\n%s R %s %s\\n' $N $(id -u) $(id -un)\n")
+            talk.send(
+                f"N={word}; LC_ALL=C LANG=C PATH={PATH}; export LC_ALL LANG PATH; printf '\\n%s R %s %s\\n' $N $(id -u) $(id -un)\n"
+            )
             first = talk.line(f"{word} R ")
             if first is None:
                 said = talk.data.decode("utf-8", "replace").strip()[:200]
-                return NodeRound(Outcome.UNSUPPORTED, user=link.target.user, detail=f"{node} gives no POSIX shell to {link.target.user}: {said or 'it ended at once'}")
+                return NodeRound(
+                    Outcome.UNSUPPORTED,
+                    user=link.target.user,
+                    detail=f"{node} gives no POSIX shell to {link.target.user}: {said or 'it ended at once'}",
+                )
             number, _, user = first.partition(" ")
             pings = talk.pings(word)
             talk.send(text)
@@ -152,7 +164,7 @@ class LiveNodes:
             stream.close()
         answer = frames(data, word)
         now = self._clock.now()
-        documents = list(Reader(node, items, answer, now, user).documents())
+        documents = list(Reader(node, items, answer, now, user, self._before.setdefault(node, Before())).documents())
         stamp = time_document(node, pings, now)
         if stamp is not None:
             documents.append(stamp)
@@ -205,7 +217,11 @@ class _Talk:
                 break
             # busybox knows no %N and prints the sign itself, or nothing.
             fine = match[2] is not None and len(match[2]) == 9
-            pings.append(Ping(sent, received, float(f"{match[1]}.{match[2]}") if fine else float(match[1]), whole_seconds=not fine))
+            pings.append(
+                Ping(
+                    sent, received, float(f"{match[1]}.{match[2]}") if fine else float(match[1]), whole_seconds=not fine
+                )
+            )
         return pings
 
     def rest(self, mark: bytes) -> tuple[bytes, bool]:
@@ -232,5 +248,3 @@ class _Talk:
         part = self._stream.recv(65536)
         self.data += part
         return bool(part)
-
-

@@ -94,11 +94,15 @@ def resolve(node: str, settings: SshSettings) -> SshTarget:
 
 
 def _target(name: str, host: str, options: Mapping[str, list[str]], settings: SshSettings, depth: int = 0) -> SshTarget:
-    first = lambda key, default="": options.get(key, [default])[0]  # noqa: E731 read as a table below
+    def first(key: str, default: str = "") -> str:
+        return options.get(key, [default])[0]
+
     hostname = first("hostname", host) if depth else host
     port = int(first("port", "22") or 22)
     user = first("user") or os.environ.get("USER", "root")
-    identities = tuple(os.path.expanduser(path.replace("%d", str(Path.home()))) for path in options.get("identityfile", []))
+    identities = tuple(
+        os.path.expanduser(path.replace("%d", str(Path.home()))) for path in options.get("identityfile", [])
+    )
     notes = []
     if first("stricthostkeychecking") in ("no", "false", "off"):
         notes.append("StrictHostKeyChecking no is not obeyed: an unknown host key is asked about")
@@ -155,11 +159,22 @@ def _options(host: str, settings: SshSettings) -> dict[str, list[str]]:
     flags += ["-p", str(settings.port)] if settings.port else []
     flags += ["-J", settings.jump] if settings.jump else []
     try:
-        done = subprocess.run([program, "-G", *flags, "--", host], capture_output=True, text=True, timeout=15, check=False, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            [program, "-G", *flags, "--", host],
+            capture_output=True,
+            text=True,
+            timeout=15,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
     except subprocess.TimeoutExpired as error:
-        raise UsageError(f"ssh -G {host} did not end within 15 s.", "Look for a Match exec in ssh_config that hangs.") from error
+        raise UsageError(
+            f"ssh -G {host} did not end within 15 s.", "Look for a Match exec in ssh_config that hangs."
+        ) from error
     if done.returncode:
-        raise UsageError(f"ssh -G {host} failed: {done.stderr.strip()}", "Check ssh_config, or name another file with -F.")
+        raise UsageError(
+            f"ssh -G {host} failed: {done.stderr.strip()}", "Check ssh_config, or name another file with -F."
+        )
     return parse_options(done.stdout)
 
 

@@ -119,7 +119,10 @@ def connect(target: SshTarget, settings: SshSettings) -> Link:
     except RefusedLoginError as error:
         if target.maybe and shutil.which(settings.program):
             return SystemLink(target, settings, f"over the system's ssh, for {', '.join(target.maybe)}")
-        raise LinkError(Outcome.DENIED, error.detail + (f"; it needs {', '.join(needs)}, and there is no ssh program here" if needs else "")) from error
+        raise LinkError(
+            Outcome.DENIED,
+            error.detail + (f"; it needs {', '.join(needs)}, and there is no ssh program here" if needs else ""),
+        ) from error
 
 
 class RefusedLoginError(LinkError):
@@ -155,10 +158,10 @@ class ParamikoLink:
         channel = self.transport.open_session(timeout=timeout)
         channel.settimeout(timeout)
         channel.exec_command(command)
-        return channel  # type: ignore[no-any-return] # paramiko is not followed
+        return channel
 
     def forward(self, host: str, port: int, timeout: float) -> Stream:
-        return self.transport.forward(host, port, timeout)  # type: ignore[no-any-return] # paramiko is not followed
+        return self.transport.forward(host, port, timeout)
 
     def close(self) -> None:
         for transport in reversed(self._chain):
@@ -174,7 +177,9 @@ class ParamikoLink:
             transport.daemon = True
             transport.banner_timeout = transport.auth_timeout = transport.handshake_timeout = limit
             entries = known_hosts.read(hop.known_hosts)
-            _prefer(transport, [entry.key.kind for entry in known_hosts.about(entries, hop.key_names) if not entry.marker])
+            _prefer(
+                transport, [entry.key.kind for entry in known_hosts.about(entries, hop.key_names) if not entry.marker]
+            )
             transport.start_client(timeout=limit)
             _check_key(transport, hop, entries)
             _log_in(transport, hop)
@@ -206,7 +211,14 @@ class SystemLink:
             "-o", "ControlMaster=auto", "-o", f"ControlPath={self._folder}/c", "-o", "ControlPersist=60", "-o", "ClearAllForwardings=yes",
             *(["-l", target.user] if target.user else []), "-p", str(target.port), *(["-J", settings.jump] if settings.jump else []),
         ]  # fmt: skip
-        done = subprocess.run([*self._base, "--", target.name, "true"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=settings.connect_timeout + 10, check=False)
+        done = subprocess.run(
+            [*self._base, "--", target.name, "true"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=settings.connect_timeout + 10,
+            check=False,
+        )
         if done.returncode == 255:
             said = done.stderr.strip().splitlines()
             self.close()
@@ -221,10 +233,17 @@ class SystemLink:
                 return error
         if "Permission denied" in text:
             return LinkError(Outcome.DENIED, f"ssh: {text}")
-        return LinkError(Outcome.TIMED_OUT if "timed out" in text else Outcome.UNREACHABLE, f"ssh: {text or 'no connection'}")
+        return LinkError(
+            Outcome.TIMED_OUT if "timed out" in text else Outcome.UNREACHABLE, f"ssh: {text or 'no connection'}"
+        )
 
     def alive(self) -> bool:
-        return subprocess.run([*self._base, "-O", "check", "--", self.target.name], capture_output=True, timeout=10, check=False).returncode == 0
+        return (
+            subprocess.run(
+                [*self._base, "-O", "check", "--", self.target.name], capture_output=True, timeout=10, check=False
+            ).returncode
+            == 0
+        )
 
     def shell(self, command: str, timeout: float) -> Stream:
         del timeout
@@ -239,7 +258,9 @@ class SystemLink:
 
     def close(self) -> None:
         if Path(self._folder, "c").exists():
-            subprocess.run([*self._base, "-O", "exit", "--", self.target.name], capture_output=True, timeout=10, check=False)
+            subprocess.run(
+                [*self._base, "-O", "exit", "--", self.target.name], capture_output=True, timeout=10, check=False
+            )
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -249,7 +270,12 @@ class ProcessStream:
     def __init__(self, argv: Sequence[str], errors: bool = True) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(list(argv), stdin=theirs, stdout=theirs, stderr=subprocess.PIPE if errors else subprocess.DEVNULL)
+            self._process = subprocess.Popen(
+                list(argv),
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=subprocess.PIPE if errors else subprocess.DEVNULL,
+            )
         self._socket = ours
         self._errors: list[bytes] = []
         self._reader: threading.Thread | None = None
@@ -275,7 +301,10 @@ class ProcessStream:
         if self._reader is not None:
             self._reader.join(1)
         self._socket.close()
-        raise RefusedChannelError(1 if "prohibited" in self.said else 2, self.said.rpartition("open failed: ")[2].removeprefix("connect failed: "))
+        raise RefusedChannelError(
+            1 if "prohibited" in self.said else 2,
+            self.said.rpartition("open failed: ")[2].removeprefix("connect failed: "),
+        )
 
     def sendall(self, data: bytes) -> None:
         self._socket.sendall(data)
@@ -312,15 +341,26 @@ def known_hosts_default() -> str:
     return os.path.expanduser("~/.ssh/known_hosts")
 
 
-def _socket(hop: SshTarget, limit: float, before: TellingTransport | None) -> socket.socket | paramiko.Channel | ProcessStream:
+def _socket(
+    hop: SshTarget, limit: float, before: TellingTransport | None
+) -> socket.socket | paramiko.Channel | ProcessStream:
     if before is not None:
         try:
             return before.forward(hop.host, hop.port, limit)
         except RefusedChannelError as error:
-            raise LinkError(Outcome.UNREACHABLE, f"the jump host cannot reach {hop.host}:{hop.port}: {error.text}") from error
+            raise LinkError(
+                Outcome.UNREACHABLE, f"the jump host cannot reach {hop.host}:{hop.port}: {error.text}"
+            ) from error
     if hop.proxy_command:
         command = hop.proxy_command
-        for sign, value in (("%%", "\0"), ("%h", hop.host), ("%p", str(hop.port)), ("%r", hop.user), ("%n", hop.name), ("\0", "%")):
+        for sign, value in (
+            ("%%", "\0"),
+            ("%h", hop.host),
+            ("%p", str(hop.port)),
+            ("%r", hop.user),
+            ("%n", hop.name),
+            ("\0", "%"),
+        ):
             command = command.replace(sign, value)
         return ProcessStream(["/bin/sh", "-c", f"exec {command}"], errors=False)
     made = socket.create_connection((hop.host, hop.port), timeout=limit)
@@ -332,7 +372,9 @@ def _socket(hop: SshTarget, limit: float, before: TellingTransport | None) -> so
 def _prefer(transport: TellingTransport, kinds: Sequence[str]) -> None:
     """Ask for the kinds of key that are known first, so that a second key of the host does not look like an unknown host."""
     options = transport.get_security_options()
-    wanted = [kind for known in kinds for kind in (("rsa-sha2-512", "rsa-sha2-256") if known == "ssh-rsa" else (known,))]
+    wanted = [
+        kind for known in kinds for kind in (("rsa-sha2-512", "rsa-sha2-256") if known == "ssh-rsa" else (known,))
+    ]
     first = [kind for kind in wanted if kind in options.key_types]
     if first:
         options.key_types = tuple(dict.fromkeys([*first, *options.key_types]))
@@ -343,11 +385,16 @@ def _check_key(transport: TellingTransport, hop: SshTarget, entries: Sequence[kn
     key = HostKey(served.get_name(), served.asbytes())
     verdict, known = known_hosts.check(entries, hop.key_names, key)
     if verdict is not Verdict.KNOWN:
-        raise HostKeyError(HostKeyProblem(hop.name, hop.key_names[0], key, verdict, known, next(iter(hop.known_hosts), known_hosts_default())))
+        raise HostKeyError(
+            HostKeyProblem(
+                hop.name, hop.key_names[0], key, verdict, known, next(iter(hop.known_hosts), known_hosts_default())
+            )
+        )
 
 
 def _log_in(transport: TellingTransport, hop: SshTarget) -> None:
-    tried, skipped = [], []
+    tried: list[str] = []
+    skipped: list[str] = []
     for key, name in _keys(hop, skipped):
         if len(tried) == TRIES:
             skipped.append(f"{name} and later ones (enough keys tried)")
@@ -356,11 +403,15 @@ def _log_in(transport: TellingTransport, hop: SshTarget) -> None:
         try:
             left = transport.auth_publickey(hop.user, key)
         except paramiko.BadAuthenticationType as error:
-            raise RefusedLoginError(Outcome.DENIED, f"{hop.host} takes {', '.join(error.allowed_types)} only, no key, for user {hop.user}") from error
+            raise RefusedLoginError(
+                Outcome.DENIED, f"{hop.host} takes {', '.join(error.allowed_types)} only, no key, for user {hop.user}"
+            ) from error
         except paramiko.AuthenticationException:
             continue
         if left:
-            raise RefusedLoginError(Outcome.DENIED, f"{hop.host} wants {', '.join(left)} besides the key, for user {hop.user}")
+            raise RefusedLoginError(
+                Outcome.DENIED, f"{hop.host} wants {', '.join(left)} besides the key, for user {hop.user}"
+            )
         return
     parts = [f"{hop.host} refused user {hop.user}: {', '.join(tried) or 'no key to offer'}"]
     raise RefusedLoginError(Outcome.DENIED, "; not usable: ".join([*parts, *([", ".join(skipped)] if skipped else [])]))
@@ -404,7 +455,7 @@ def _agent_keys(hop: SshTarget) -> tuple[paramiko.PKey, ...]:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(5)
         connection.connect(path)
-        agent._connect(connection)  # noqa: SLF001 paramiko's own way in takes the socket's name from the environment only
+        agent._connect(connection)  # type: ignore[attr-defined] # noqa: SLF001 paramiko's own way in takes the socket's name from the environment only
         return tuple(agent.get_keys())
     except (OSError, paramiko.SSHException):
         return ()

@@ -120,13 +120,17 @@ exit 0
 class SshWriter:
     """Writes over the same connections that are read over; as root, or by `sudo -n`."""
 
-    def __init__(self, links: Links, threads: Threads | None = None, clock: Clock | None = None, timeout: float = 120.0) -> None:
+    def __init__(
+        self, links: Links, threads: Threads | None = None, clock: Clock | None = None, timeout: float = 120.0
+    ) -> None:
         self._links = links
         self._threads = threads or Threads()
         self._clock = clock or system.SystemClock()
         self._timeout = timeout
 
-    async def replace(self, node: str, path: str, text: str, *, expect_sha256: str | None, mode: str = "0644", backup: str) -> str:
+    async def replace(
+        self, node: str, path: str, text: str, *, expect_sha256: str | None, mode: str = "0644", backup: str
+    ) -> str:
         """Replace a file; see `NodeWriter.replace`."""
         if not _MODE.fullmatch(mode):
             raise RefusedError(f"{mode!r} is not a file mode.")
@@ -141,7 +145,16 @@ class SshWriter:
 
     async def restore(self, node: str, path: str, *, backup: str | None, expect_sha256: str) -> None:
         """Put a file back; see `NodeWriter.restore`. Folders that were made for it go with it when they are empty."""
-        await self._run(node, f"restore {path}", _RESTORE.format(path=path_of(path), backup=path_of(backup) if backup else "''", expect=_expect(expect_sha256), key=_key(path)))
+        await self._run(
+            node,
+            f"restore {path}",
+            _RESTORE.format(
+                path=path_of(path),
+                backup=path_of(backup) if backup else "''",
+                expect=_expect(expect_sha256),
+                key=_key(path),
+            ),
+        )
 
     async def restart(self, node: str, unit: str, seconds: int = 60) -> None:
         """Restart a unit and wait until it has been active for three looks, a second apart."""
@@ -176,7 +189,9 @@ class SshWriter:
             raise RefusedError(f"{node}: {error.detail}") from error
         except (OSError, EOFError, paramiko.SSHException) as error:
             self._links.drop(node)
-            raise RefusedError(f"{node}: the connection was lost before anything was written ({error}).", "Try again.") from error
+            raise RefusedError(
+                f"{node}: the connection was lost before anything was written ({error}).", "Try again."
+            ) from error
         # The inner shell is the one that writes; the outer one tells its exit code.
         inner = f"LC_ALL=C; PATH={PATH}; export LC_ALL PATH\n{{\n{_HEAD}\n{body}\n}} 2>&1\nexit 0\n"
         outer = (
@@ -200,7 +215,8 @@ class SshWriter:
         except (OSError, EOFError, paramiko.SSHException) as error:
             self._links.drop(node)
             raise RefusedError(
-                f"{node}: the connection was lost while writing ({error or type(error).__name__}).", "The file is either the old one or the new one, never half: look at it before going on."
+                f"{node}: the connection was lost while writing ({error or type(error).__name__}).",
+                "The file is either the old one or the new one, never half: look at it before going on.",
             ) from error
         finally:
             stream.close()

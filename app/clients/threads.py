@@ -30,4 +30,6 @@ class Threads:
         """Run a blocking function and wait for it; cancelling does not wait."""
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(self._most)
-        return await to_thread.run_sync(partial(function, *args, **kwargs), abandon_on_cancel=True, limiter=self._limiter)
+        return await to_thread.run_sync(
+            partial(function, *args, **kwargs), abandon_on_cancel=True, limiter=self._limiter
+        )
