@@ -108,10 +108,30 @@ def _term(term: Term, scope: Scope) -> Verdict:
         return _contrast(term, scope, seen)
     if not seen:
         return UNKNOWN
+    seen = _latest_tries(seen)
     if term.op == "lacks":
         return _lacks(term, seen, scope)
     verdicts = [_single(term, observation, scope) for observation in seen]
     return _disjunction(verdicts) if len(verdicts) > 1 else verdicts[0]
+
+
+def _latest_tries(seen: list[Observation]) -> list[Observation]:
+    """Of repeated tries the latest one counts, unless a quantifier asks for all of them."""
+    if not any(observation.target.get("try") for observation in seen):
+        return seen
+    latest: dict[tuple[Target, str], Observation] = {}
+    for observation in seen:
+        rest = Target(tuple(part for part in observation.target.parts if part[0] != "try"))
+        key = (rest, observation.evidence.vantage)
+        known = latest.get(key)
+        if known is None or _try_number(observation) >= _try_number(known):
+            latest[key] = observation
+    return list(latest.values())
+
+
+def _try_number(observation: Observation) -> tuple[float, int]:
+    name = observation.target.get("try") or ""
+    return (observation.evidence.taken_at or 0.0, int(name) if name.isdigit() else 0)
 
 
 def _lacks(term: Term, seen: list[Observation], scope: Scope) -> Verdict:
@@ -289,11 +309,13 @@ def version_matches(version: str, wanted: str) -> Truth:
 def _members(term: Term, scope: Scope) -> tuple[list[tuple[str, list[Observation]]], bool]:
     """(id, observations) of each member that counts, and whether no member is missing."""
     seen: dict[str, list[Observation]] = {}
-    for observation in scope.view.observations(term.fact, scope.focus, term.of):
+    # A finding about one core pod may still compare all of them.
+    focus = Target(tuple(part for part in scope.focus.parts if part[0] != term.over))
+    for observation in scope.view.observations(term.fact, focus, term.of):
         name = observation.target.get(term.over)
         if name:
             seen.setdefault(name, []).append(observation)
-    roster = scope.view.roster(term.over, scope.focus)
+    roster = scope.view.roster(term.over, focus)
     complete = roster is not None and bool(roster) and all(name in seen for name in roster)
     names = sorted(seen) if roster is None else [name for name in sorted(seen) if name in roster]
     if roster is not None and term.where:
