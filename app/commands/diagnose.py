@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.bootstrap import Run, build_run, load_rulebook
 from app.commands.flags import add_kube, add_output, add_run, add_ssh, parser
 from app.errors import UsageError
+from app.files import load_rulebook
 from app.model.material import Material
 from app.rulebook.book import Rulebook
 from app.runner.assemble import Ask, Judged, judge_material, outcome_of
@@ -71,7 +71,9 @@ def _bundle(rulebook: Rulebook, path: str, ask: Ask) -> list[Judged]:
 
 
 async def _live(rulebook: Rulebook, options: argparse.Namespace, ask: Ask) -> list[Judged]:
-    built: Run = build_run(options, rulebook)
+    from app.bootstrap import build_run
+
+    built = build_run(options, rulebook)
     try:
         async with asyncio.timeout(options.timeout + 10):
             await built.investigation.scan()

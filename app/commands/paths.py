@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.bootstrap import cache_dir, config_dir, state_dir
 from app.commands.flags import parser
+from app.files import cache_dir, config_dir, state_dir
 
 
 def run(words: Sequence[str]) -> int:

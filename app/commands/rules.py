@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.bootstrap import rule_files, site_files
 from app.commands.flags import parser
 from app.engine.cases import Coverage, run_case
 from app.errors import RuleError, UsageError
+from app.files import rule_files, site_files
 from app.rulebook.book import Rulebook
 from app.rulebook.conditions import say
 from app.rulebook.lint import lint
