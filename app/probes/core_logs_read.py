@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from app.model.material import Document, Material
 from app.parsers.core_log import LogLine, parse_lines
 from app.parsers.core_log_tags import Said, cut_by_a_shell, what_it_says
 from app.parsers.harbor_config import at
+from app.probes.base import Scene
 from app.probes.core_roster import core_pods, log_names
 from app.probes.harbor_common import MARGIN, ZONES, HarborSide
 
@@ -51,8 +53,20 @@ def core_documents(material: Material) -> list[Document]:
     ]
 
 
+_READ: WeakKeyDictionary[Material, tuple[Scene, CoreLog | None]] = WeakKeyDictionary()
+"""Several probes ask for the same log within one reading; a long one takes half a second."""
+
+
 def read_core_log(side: HarborSide) -> CoreLog | None:
     """The lines with their tags; None where no log of core was read."""
+    known = _READ.get(side.material)
+    if known is None or known[0] is not side.scene:
+        known = (side.scene, _read(side))
+        _READ[side.material] = known
+    return known[1]
+
+
+def _read(side: HarborSide) -> CoreLog | None:
     documents = core_documents(side.material)
     if not documents:
         return None

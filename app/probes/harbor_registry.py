@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Final
 
 from app.model.evidence import Evidence, Outcome, Value
 from app.model.material import Document, Material
 from app.model.target import Target
 from app.parsers.core_log import LogLine, parse_lines
-from app.parsers.core_log_tags import INTERNAL_USER, what_it_says
+from app.parsers.core_log_tags import INTERNAL_USER, Said
 from app.parsers.harbor_config import RegistryConfig, at, read_registry_config, read_values
 from app.parsers.nginx_conf import access_lines
 from app.parsers.registry_log import RegistrySaid, registry_stamp, what_registry_says
@@ -114,13 +114,13 @@ def read_registry_log(material: Material, scene: Scene) -> Iterable[Evidence]:
         )  # fmt: skip
 
 
-def _refused_by_core(side: HarborSide) -> Iterator[Any]:
+def _refused_by_core(side: HarborSide) -> Iterator[Said]:
     """Core's log names its own registry user among the refused."""
     log = read_core_log(side)
     if log is None:
         return
     user = _internal_user(side.material)
-    for said in what_it_says(log.lines):
+    for said in log.said:
         if said.tag == "user-refused" and said.name in (user, INTERNAL_USER):
             yield said
 
