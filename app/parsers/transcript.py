@@ -257,7 +257,7 @@ def _tries(
             vantage=vantage,
             purpose=purpose_of(url, command.method or "GET", command.login, command.bearer),
             status=status or None,
-            ms=value if match[3] == "ms" else value * 1000,
+            ms=round(value if match[3] == "ms" else value * 1000, 3),
             login=_login(command),
             login_variant="exact" if command.login else "",
             connection=f"{number}.{index}",

@@ -16,7 +16,7 @@ from app.parsers.redact import redact
 from app.parsers.tls import read_served_chain
 from app.parsers.x509 import Certificate, covers, read_bundle
 from app.parsers.x509_verify import links
-from app.probes.registry_scene import Registry, Seen, command_of, evidence, place_of_authority, united
+from app.probes.registry_scene import Place, Registry, Seen, command_of, evidence, place_of_authority, united
 
 _INGRESS_DEFAULT: Final = (
     "kubernetes ingress controller fake certificate",
@@ -253,10 +253,12 @@ def _printed(registry: Registry) -> SeenChain | None:
     if not text:
         return None
     chain = read_served_chain(text)
-    place = place_of_authority(chain.dialled) if chain.dialled else registry.place
-    if not chain.certificates or place is None:
+    if not chain.certificates:
         return None
     leaf = chain.certificates[0]
+    place = place_of_authority(chain.dialled) if chain.dialled else _shown_by(registry, leaf)
+    if place is None:
+        return None
     if (
         leaf.names_seen
         and not leaf.names
@@ -285,6 +287,32 @@ def _printed(registry: Registry) -> SeenChain | None:
         f"openssl s_client -connect {place}:443 -servername {place.host}"
         if not place.port
         else f"openssl s_client -connect {place} -servername {place.host}",
+    )
+
+
+def _shown_by(registry: Registry, leaf: Certificate) -> Place | None:
+    """The host whose certificate was printed without a command: one that showed the same, or the only one asked from there."""
+    asked: dict[str, Place] = {}
+    for seen in registry.seen:
+        place, tls = seen.place, seen.exchange.tls
+        if seen.node or place is None or tls is None or tls.state == "plain-http":
+            continue
+        asked[str(place)] = place
+        if (
+            tls.subject
+            and tls.issuer
+            and _same_leaf(Certificate(tls.subject, tls.issuer, tls.not_before, tls.not_after), leaf)
+        ):
+            return place
+    if asked:
+        return next(iter(asked.values())) if len(asked) == 1 else None
+    # Nobody dialled from there: the registry's own, unless it plainly is another host's.
+    ours = registry.place
+    return (
+        ours
+        if ours is not None
+        and (covers(leaf.names, ours.host) or not any(covers(leaf.names, other.host) for other in registry.mirrors))
+        else None
     )
 
 

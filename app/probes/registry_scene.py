@@ -48,7 +48,8 @@ class Place:
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}" if self.port else host
+        port = self.port or (80 if self.scheme == "http" else None)
+        return f"{host}:{port}" if port else host
 
 
 def _hub(host: str) -> str:
@@ -164,7 +165,7 @@ class Registry:
             place = place_of_url(exchange.url)
             if place and urlsplit(exchange.url).path.startswith("/v2"):
                 return str(place)
-        return ""
+        return next((str(place) for exchange, _ in raw if (place := place_of_url(exchange.url))), "")
 
     def _exchanges(self) -> Iterable[tuple[Exchange, str]]:
         for prefix, vantage in [
@@ -228,6 +229,11 @@ class Registry:
             for seen in self.seen
             if seen.of is Of.REALM or (self._here(seen.exchange) and (self.realm is None or self.realm_is_here))
         ]
+
+    @property
+    def token_services(self) -> list[Seen]:
+        """As `realms`, with the registry's own host even where the realm names another one."""
+        return [seen for seen in self.seen if seen.of is Of.REALM or self._here(seen.exchange)]
 
     @property
     def realm_is_here(self) -> bool:

@@ -19,7 +19,7 @@ from app.parsers.signatures import Around
 from app.parsers.texts import EVENT, Blob, TextReading, meaning_of, read_blob, read_text
 from app.parsers.texts_split import Attempt, Failure, log_entry, read_time, stamp_of
 from app.probes.hosts_known import proxy_projects
-from app.probes.pods import Cluster, PodSeen, Words, dump_time, items_of, parse_json, read_cluster
+from app.probes.pods import PULL_REASONS, Cluster, PodSeen, Words, dump_time, items_of, parse_json, read_cluster
 
 _NODE_LOGS: Final = ("containerd.log", "kubelet.log", "docker.log", "crio.log")
 _PULL_LINE = re.compile(r"pull|image|registr|manifest|token|layer|x509|containerd|plugin|yaml", re.I)
@@ -257,6 +257,8 @@ def _of_log(material: Material, path: str, around: Around, images: set[str]) -> 
     if text is None:
         return
     node = path.split("/")[1]
+    if path.endswith(("containerd.log", "kubelet.log", "crio.log")) and around.action is None:
+        around = replace(around, action="pull")  # a node's runtime only pulls
     known: set[str] = set()
     for line in _logical(text):
         if not _PULL_LINE.search(line) or not _BAD_LEVEL.search(line):
@@ -339,6 +341,7 @@ def _of_transcript(text: str, path: str, around: Around) -> Iterator[Sighting]:
         status, place = int(answer.group(1)), request["path"]
         location = re.search(r"^< Location: *(https?://\S+)", part, re.M | re.I)
         host = re.search(r"^> Host: *(\S+)", part, re.M | re.I)
+        base = f"https://{host.group(1)}" if host else ""
         moved = (
             location
             and host
@@ -351,14 +354,18 @@ def _of_transcript(text: str, path: str, around: Around) -> Iterator[Sighting]:
             and location
             and index + 1 == len(requests)
         ):
-            message = f"{request['method']} {place}: {status} {answer.group(2).strip()}, Location: {location.group(1)}"
+            message = (
+                f"{request['method']} {base}{place}: {status} {answer.group(2).strip()}, Location: {location.group(1)}"
+            )
             reading = read_text(Failure(message), around)
             url = replace(reading.url, path_kind="blob", signed=True)
-            yield Sighting(replace(reading, tags=("blob-host-fails",), url=url), path)
+            yield Sighting(replace(reading, tags=("blob-host-fails",), url=url, client=None), path)
         elif status >= 400 and status != 401 and ("/manifests/" in place or "/blobs/" in place or "token" in place):
             code = ": manifest unknown" if status == 404 and "/manifests/" in place else ""
             yield Sighting(
-                read_text(Failure(f"{request['method']} {place}: {status} {answer.group(2).strip()}{code}"), around),
+                read_text(
+                    Failure(f"{request['method']} {base}{place}: {status} {answer.group(2).strip()}{code}"), around
+                ),
                 path,
             )
 
@@ -382,7 +389,7 @@ def _of_access(text: str, path: str, around: Around) -> Iterator[Sighting]:
         url = replace(reading.url, host=around.image_host, url="" if not around.image_host else reading.url.url)
         namespace = url.namespace
         yield Sighting(
-            replace(reading, url=url, message=line.strip()[:2000]),
+            replace(reading, url=url, message=line.strip()[:2000], client=None),
             path,
             image=namespace and f"{namespace}/{_repository(found['path'])}",
         )
@@ -411,6 +418,8 @@ def _telling(sightings: Iterable[Sighting]) -> list[Sighting]:
     """Without texts that only repeat, for the same pod or bundle, that something fails, once a cause is there."""
     items = list(sightings)
     causes = {item.pod for item in items if _is_cause(item)}
+    if "" in causes:
+        items = [item for item in items if item.reading.message not in PULL_REASONS]
     kept = [item for item in items if _is_cause(item) or (item.pod not in causes and not (causes and not item.pod))]
     return kept or items
 
