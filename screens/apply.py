@@ -18,11 +18,13 @@ from screens.widgets.text import (
     Column,
     assemble,
     bad,
+    common_parts,
     good,
     lines,
     muted,
     one_line,
     plain,
+    short_target,
     stopwatch,
     warn,
 )
@@ -56,10 +58,6 @@ class ApplyScreen(Page):
         yield Static("", id="now", markup=False)
         yield Table(COLUMNS, id="targets")
 
-    def on_mount(self) -> None:
-        super().on_mount()
-        self.query_one(Table).rows.focus()
-
     def show(self, view: ApplyView) -> None:
         self.view = view
         self.redraw()
@@ -75,8 +73,12 @@ class ApplyScreen(Page):
 
     def draw(self) -> None:
         self.query_one("#now", Static).update(self._now())
+        common = common_parts(self.view.plan.targets)
         self.query_one(Table).fill(
-            [Line(str(item.target), (state(item.state), str(item.target), item.note)) for item in self.view.progress],
+            [
+                Line(str(item.target), (state(item.state), short_target(item.target, common), item.note))
+                for item in self.view.progress
+            ],
             muted("… asking the gateway"),
         )
 

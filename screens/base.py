@@ -11,18 +11,22 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.screen import ModalScreen, Screen
+from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from screens.widgets.keybar import KeyBar
+from screens.widgets.pane import Pane
 from screens.widgets.table import Table
 from screens.widgets.text import clean
 
 T = TypeVar("T")
+PLAIN_NAMES = {"enter": "enter", "escape": "esc", "space": "space", "tab": "tab"}
+"""Keys that are written out in the footer; Textual would draw signs that not every font has."""
 
 
 def key(keys: str, name: str, text: str, *, id: str, show: bool = True, shown: str | None = None) -> Binding:  # noqa: A002 - Textual's name
     """A key of a screen: it runs `do_<name>` unless `why_not(name)` gives a reason."""
-    return Binding(keys, f"do('{name}')", text, show=show, key_display=shown, id=id)
+    return Binding(keys, f"do('{name}')", text, show=show, key_display=shown or PLAIN_NAMES.get(keys), id=id)
 
 
 class Keyed(Screen[T], Generic[T]):
@@ -110,8 +114,24 @@ class Page(Keyed[None]):
     def draw(self) -> None:
         """Fill the widgets from the state."""
 
+    AUTO_FOCUS = ""
+
     def on_mount(self) -> None:
         self.redraw()
+        self.call_after_refresh(self._focus_first)
+
+    def _focus_first(self) -> None:
+        if self.is_attached and self.focused is None:
+            widget = self.first_focus()
+            if widget is not None:
+                widget.focus()
+
+    def first_focus(self) -> Widget | None:
+        """Where the keys go first: the list when there is one, else the text."""
+        tables = self.query(Table)
+        if tables and tables.first().shown:
+            return tables.first().rows
+        return next((pane for pane in self.query(Pane) if pane.display), None)
 
     def on_resize(self) -> None:
         self.redraw()

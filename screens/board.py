@@ -88,7 +88,8 @@ class BoardScreen(Page):
     DEFAULT_CSS = """
     BoardScreen #notices { height: auto; max-height: 3; padding: 0 1; display: none; }
     BoardScreen #notices.-on { display: block; }
-    BoardScreen #incidents { height: 2fr; min-height: 5; }
+    BoardScreen #incidents { height: auto; min-height: 5; max-height: 60%; }
+    BoardScreen #incidents Rows { height: auto; }
     BoardScreen #next { height: auto; max-height: 2; padding: 0 2; display: none; }
     BoardScreen #next.-on { display: block; }
     BoardScreen #detail { height: 1fr; min-height: 6; }
@@ -104,10 +105,6 @@ class BoardScreen(Page):
         yield Table(COLUMNS, id="incidents")
         yield Static("", id="next", markup=False)
         yield LongPane("Selected", id="detail")
-
-    def on_mount(self) -> None:
-        super().on_mount()
-        self.query_one(Table).rows.focus()
 
     def on_screen_resume(self) -> None:
         self.say(ask.BoardShown())
@@ -151,7 +148,7 @@ class BoardScreen(Page):
                 assemble(
                     ("▪ Next to fail: ", "bold $text-warning"),
                     view.next_to_fail.text,
-                    ("   x shows the nodes", "$text-muted"),
+                    ("  (x)", "$text-muted"),
                 )
             )
         self._draw_detail()

@@ -24,10 +24,6 @@ class BriefScreen(Page):
     def body(self) -> ComposeResult:
         yield LongPane("Brief", id="brief")
 
-    def on_mount(self) -> None:
-        super().on_mount()
-        self.query_one(LongPane).focus()
-
     def head(self) -> Content:
         return self.spread(
             assemble("‹ scenarios   ", one_line(self.view.title)), plain(f"par {stopwatch(self.view.par)}")

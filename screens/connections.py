@@ -63,10 +63,6 @@ class ConnectionsScreen(Page):
         yield Table(COLUMNS, id="rights")
         yield LongPane("Smallest grant", id="grant")
 
-    def on_mount(self) -> None:
-        super().on_mount()
-        self.query_one(Table).rows.focus()
-
     def show(self, view: ConnectionsView) -> None:
         self.view = view
         self.redraw()

@@ -57,10 +57,6 @@ class DebriefScreen(Page):
             yield LongPane("Shortest proof", id="shortest")
         yield Static("", id="lesson", markup=False)
 
-    def on_mount(self) -> None:
-        super().on_mount()
-        self.query_one("#own", LongPane).focus()
-
     def head(self) -> Content:
         view = self.view
         return self.spread(

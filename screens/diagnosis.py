@@ -5,6 +5,7 @@ from __future__ import annotations
 from textual import on
 from textual.app import ComposeResult
 from textual.content import Content
+from textual.widget import Widget
 
 from app.model.standing import Certainty, Ground
 from app.model.view import DiagnosisView, FixOffer, UnknownRow
@@ -65,12 +66,10 @@ class DiagnosisScreen(Page):
         yield Pane("Diagnosis", id="text")
         yield Table(COLUMNS, id="fixes", ends=False)
 
-    def on_mount(self) -> None:
-        super().on_mount()
+    def first_focus(self) -> Widget | None:
         if self._at_fixes and self.view.fixes:
-            self.query_one("#fixes", Table).rows.focus()
-        else:
-            self.query_one("#text", Pane).focus()
+            return self.query_one("#fixes", Table).rows
+        return self.query_one("#text", Pane)
 
     def show(self, view: DiagnosisView) -> None:
         self.view = view

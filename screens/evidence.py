@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from textual import on
 from textual.app import ComposeResult
-from textual.containers import Vertical
 from textual.content import Content
 
 from app.model.evidence import Evidence
@@ -49,7 +48,6 @@ class EvidenceScreen(Page):
         key("escape", "leave", "walk", id="page.back"),
     ]
     DEFAULT_CSS = """
-    EvidenceScreen Vertical { height: 1fr; }
     EvidenceScreen #list { height: 1fr; min-height: 5; }
     EvidenceScreen #record { height: 2fr; }
     """
@@ -59,13 +57,8 @@ class EvidenceScreen(Page):
         self.view = view
 
     def body(self) -> ComposeResult:
-        with Vertical():
-            yield Table(COLUMNS, id="list")
-            yield LongPane("Record", id="record")
-
-    def on_mount(self) -> None:
-        super().on_mount()
-        self.query_one(Table).rows.focus()
+        yield Table(COLUMNS, id="list")
+        yield LongPane("Record", id="record")
 
     def show(self, view: EvidenceView) -> None:
         self.view = view

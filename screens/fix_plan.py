@@ -17,6 +17,7 @@ from screens.widgets.text import (
     MUTED,
     assemble,
     bad,
+    common_parts,
     count,
     good,
     lines,
@@ -24,6 +25,7 @@ from screens.widgets.text import (
     one_line,
     plain,
     rule,
+    short_target,
     targets,
     unknown,
     warn,
@@ -60,10 +62,6 @@ class FixPlanScreen(Page):
     def body(self) -> ComposeResult:
         yield LongPane("Plan", id="plan")
         yield Static("", id="lock", markup=False)
-
-    def on_mount(self) -> None:
-        super().on_mount()
-        self.query_one(LongPane).focus()
 
     def show(self, view: PlanView) -> None:
         self.view = view
@@ -134,7 +132,8 @@ class FixPlanScreen(Page):
         return lines(out)
 
     def _diffs(self) -> list[Content | str]:
-        changes = self.view.plan.changes
+        plan = self.view.plan
+        changes = plan.changes
         if not changes:
             return [rule("Diff"), muted("This plan changes nothing itself.")]
         shown = changes if self.all_diffs else changes[self.diff : self.diff + 1]
@@ -147,7 +146,9 @@ class FixPlanScreen(Page):
         )
         out: list[Content | str] = [assemble(("Diff", "bold $text-primary"), (note, MUTED))]
         for change in shown:
-            out.append(assemble((str(change.target), "bold"), f"   {change.title}"))
+            out.append(
+                assemble((short_target(change.target, common_parts(plan.targets)), "bold"), f"   {change.title}")
+            )
             out += [diff_line(line) for line in change.diff.splitlines()]
             out.append(assemble(("  undo: ", MUTED), change.undo or "none"))
         return out

@@ -72,10 +72,6 @@ class HelpScreen(Page):
     def body(self) -> ComposeResult:
         yield LongPane("Help", id="help")
 
-    def on_mount(self) -> None:
-        super().on_mount()
-        self.query_one(LongPane).focus()
-
     def head(self) -> Content:
         return assemble("‹ back   Help: ", self.help_title)
 

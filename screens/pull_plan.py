@@ -41,10 +41,6 @@ class PullPlanScreen(Page):
     def body(self) -> ComposeResult:
         yield LongPane("Pull plan", id="plan")
 
-    def on_mount(self) -> None:
-        super().on_mount()
-        self.query_one(LongPane).focus()
-
     def show(self, view: PullPlanView) -> None:
         self.view = view
         self.redraw()

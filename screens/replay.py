@@ -35,18 +35,18 @@ class ReplayScreen(WalkScreen):
 
     BINDINGS = [
         key("space", "play", "play/pause", id="replay.play"),
-        key("full_stop", "on", "one on", id="replay.on", shown="."),
-        key("comma", "one_back", "one back", id="replay.back", shown=","),
-        key("left_square_bracket", "previous", "previous decision", id="replay.previous", shown="["),
-        key("right_square_bracket", "following", "next decision", id="replay.next", shown="]"),
-        key("left,h", "seek_back", "seek back", id="replay.seek_back", shown="←"),
-        key("right,l", "seek_on", "seek on", id="replay.seek_on", shown="→"),
+        key("full_stop", "on", "on", id="replay.on", shown="."),
+        key("comma", "one_back", "back", id="replay.back", shown=","),
+        key("left_square_bracket", "previous", "decision before", id="replay.previous", shown="["),
+        key("right_square_bracket", "following", "decision after", id="replay.next", shown="]"),
+        key("left,h", "seek_back", "10 back", id="replay.seek_back", shown="←"),
+        key("right,l", "seek_on", "10 on", id="replay.seek_on", shown="→"),
         key("home", "first", "first", id="replay.first", show=False),
         key("end", "last", "last", id="replay.last", show=False),
-        key("j", "judge", "judge with today's rules", id="replay.judge"),
+        key("j", "judge", "judge today", id="replay.judge"),
         key("e", "evidence", "evidence", id="walk.evidence"),
         key("w", "why", "why", id="walk.why"),
-        key("ctrl+s,f2", "report", "save report", id="page.save", shown="ctrl+s"),
+        key("ctrl+s,f2", "report", "save", id="page.save", shown="ctrl+s"),
         key("escape", "leave", "sessions", id="page.back"),
     ]
     DEFAULT_CSS = """

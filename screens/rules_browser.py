@@ -48,10 +48,6 @@ class RulesScreen(Page):
         yield Table(COLUMNS, id="list")
         yield LongPane("Rule", id="rule")
 
-    def on_mount(self) -> None:
-        super().on_mount()
-        self.query_one(Table).rows.focus()
-
     def show(self, view: RulesView) -> None:
         self.view = view
         self.redraw()

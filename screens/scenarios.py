@@ -43,10 +43,6 @@ class ScenariosScreen(Page):
         yield Table(COLUMNS, id="list")
         yield LongPane("Pager", id="pager")
 
-    def on_mount(self) -> None:
-        super().on_mount()
-        self.query_one(Table).rows.focus()
-
     def show(self, view: ScenariosView) -> None:
         self.view = view
         self.redraw()

@@ -41,7 +41,7 @@ class SessionsScreen(Page):
 
     BINDINGS = [
         key("enter", "replay", "replay", id="sessions.replay"),
-        key("a", "resume", "go on with it", id="sessions.resume"),
+        key("a", "resume", "go on", id="sessions.resume"),
         key("p", "report", "report", id="sessions.report"),
         key("ctrl+s,f2", "export", "export", id="page.save", shown="ctrl+s"),
         key("slash", "filter", "filter", id="page.filter", shown="/"),
@@ -58,10 +58,6 @@ class SessionsScreen(Page):
     def body(self) -> ComposeResult:
         yield Table(COLUMNS, id="sessions")
         yield Static("", id="note", markup=False)
-
-    def on_mount(self) -> None:
-        super().on_mount()
-        self.query_one(Table).rows.focus()
 
     def show(self, view: SessionsView) -> None:
         self.view = view

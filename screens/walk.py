@@ -35,6 +35,7 @@ from screens.widgets.text import (
     outcome,
     plain,
     rule,
+    short_target,
     sign,
     stopwatch,
     targets,
@@ -55,7 +56,7 @@ class WalkScreen(Page):
         key("enter", "next", "next step", id="walk.next"),
         key("y", "consent", "yes, at that price", id="walk.consent"),
         key("x", "object", "object", id="walk.object"),
-        key("i", "supply", "supply by hand", id="walk.supply"),
+        key("i", "supply", "by hand", id="walk.supply"),
         key("b", "back", "back", id="walk.back"),
         key("s", "auto", "step/auto", id="walk.auto"),
         key("e", "evidence", "evidence", id="walk.evidence"),
@@ -67,7 +68,7 @@ class WalkScreen(Page):
         key("D", "give_up", "give up and debrief", id="walk.give_up"),
         key("c", "copy", "copy", id="page.copy", show=False),
         key("ctrl+s,f2", "report", "save report", id="page.save", show=False),
-        key("tab", "pane", "other pane", id="walk.pane"),
+        key("tab", "pane", "other pane", id="walk.pane", show=False),
         key("escape", "leave", "board", id="page.back"),
     ]
     DEFAULT_CSS = """
@@ -98,15 +99,11 @@ class WalkScreen(Page):
         yield Static("", id="status", markup=False)
         with Horizontal(id="columns"):
             yield self.PANE("Path", id="path")
-            yield self.PANE("Standings", id="side")
+            yield self.PANE("Standings, × targets", id="side")
 
     def above(self) -> ComposeResult:
         """What stands above the columns; the replay puts its time line there."""
         yield from ()
-
-    def on_mount(self) -> None:
-        super().on_mount()
-        self.query_one("#path", Pane).focus()
 
     def show(self, view: WalkView) -> None:
         """Draw another state, the open question in sight."""
@@ -464,13 +461,9 @@ def standing_lines(item: Standing) -> list[Content | str]:
                 (f"  {item.because}" if item.because else "", MUTED),
             )
         ]
-    many = (
-        f"   {count(len(item.targets), 'target')}"
-        if len(item.targets) > 1
-        else f"   {item.targets[0]}"
-        if item.targets
-        else ""
-    )
+    many = f"  ×{len(item.targets)}" if len(item.targets) > 1 else ""
+    if len(item.targets) == 1:
+        many = f"  {short_target(item.targets[0])}"
     out: list[Content | str] = [
         assemble(sign(item.certainty), f" {word}  ", (one_line(item.title), "bold"), (many, MUTED))
     ]

@@ -27,6 +27,7 @@ class KeyBar(Static):
 
     def __init__(self) -> None:
         super().__init__(markup=False)
+        self.auto_links = False  # keys stay clickable, without being drawn as links
 
     def on_mount(self) -> None:
         self.refresh_keys()

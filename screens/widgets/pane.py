@@ -19,8 +19,9 @@ class Pane(VerticalScroll, can_focus=True):
         Binding("ctrl+u", "page_up", "page up", show=False, id="pane.page_up"),
     ]
     DEFAULT_CSS = """
-    Pane { border: round $panel-lighten-2; padding: 0 1; scrollbar-size-vertical: 1; height: 1fr; }
-    Pane:focus { border: heavy $primary; }
+    Pane { border: round $panel-lighten-2; padding: 0 1; scrollbar-size-vertical: 1; height: 1fr;
+        border-title-color: $foreground; }
+    Pane:focus { border: heavy $primary; border-title-style: bold; }
     Pane > Static { height: auto; }
     """
 
@@ -35,15 +36,40 @@ class Pane(VerticalScroll, can_focus=True):
     def show(self, text: Content, *, top: bool = False) -> None:
         """Replace the text; `top` scrolls back to its first line."""
         self._text = text
-        if self.is_mounted:
-            self.query_one(Static).update(text)
-            if top:
-                self.scroll_home(animate=False)
+        self._wrap()
+        if top:
+            self.scroll_home(animate=False)
+
+    def on_resize(self) -> None:
+        self._wrap()
+
+    def _wrap(self) -> None:
+        for body in self.query(Static):
+            body.update(hanging(self._text, self.scrollable_content_region.width))
 
     @property
     def text(self) -> str:
         """What is shown, for copying."""
         return self._text.plain
+
+
+def hanging(text: Content, width: int) -> Content:
+    """Lines that are too long go on below their own beginning, two cells further in, so that lists stay readable."""
+    if width < 20:
+        return text
+    out: list[Content] = []
+    for line in text.split("\n", allow_blank=True):
+        if line.cell_length <= width:
+            out.append(line)
+            continue
+        indent = min(len(line.plain) - len(line.plain.lstrip(" ")) + 2, width // 2)
+        first, *_ = line.wrap(width)
+        rest = line[len(first.plain) :]
+        while rest.plain[:1] == " ":
+            rest = rest[1:]
+        out.append(first)
+        out += [Content(" " * indent) + part for part in rest.wrap(width - indent)] if rest.plain else []
+    return Content("\n").join(out)
 
 
 class LongPane(Pane):

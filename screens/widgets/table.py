@@ -111,7 +111,7 @@ class Table(Vertical):
     @property
     def current(self) -> str:
         """Id of the row under the cursor; empty when there is none."""
-        if not self.is_mounted or not self._shown:
+        if not self._shown:
             return ""
         index = self.rows.highlighted
         return self._shown[index].id if index is not None and index < len(self._shown) else ""
@@ -124,7 +124,7 @@ class Table(Vertical):
         """New rows; the cursor stays on the row it was on. `empty` is drawn when there are none."""
         self.lines = tuple(lines)
         self._empty = empty if isinstance(empty, Content) else Content(empty)
-        if self.is_mounted:
+        if self.query(Rows):
             self._draw()
 
     def filter(self, words: str) -> None:
@@ -139,7 +139,8 @@ class Table(Vertical):
                 self.rows.highlighted = index
 
     def on_mount(self) -> None:
-        self._draw()
+        if not self._shown:
+            self._draw()
 
     def on_resize(self, event: Resize) -> None:
         if event.size.width != self._width:

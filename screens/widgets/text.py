@@ -177,11 +177,28 @@ def fact_value(value: Value) -> str:
     return str(value)
 
 
+def common_parts(items: Sequence[Target]) -> tuple[tuple[str, str], ...]:
+    """Scopes in which several targets all name the same thing; said once instead of for each."""
+    if len(items) < 2:
+        return ()
+    return tuple(part for part in items[0].parts if all(item.get(part[0]) == part[1] for item in items))
+
+
+def short_target(item: Target, common: Sequence[tuple[str, str]] = ()) -> str:
+    """A target without what is said once; a node alone is only its name."""
+    rest = [part for part in item.parts if part not in common]
+    if len(rest) == 1:
+        return rest[0][1] if rest[0][0] == "node" else "/".join(rest[0])
+    return " ".join("/".join(part) for part in rest) or str(item)
+
+
 def targets(items: Sequence[Target], most: int = 3) -> str:
-    """`node/edge-a-01, node/edge-a-02 and 38 more`."""
-    shown = [str(item) for item in items[:most]]
-    rest = len(items) - len(shown)
-    return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")
+    """`edge-a-01, edge-a-02 and 38 more · registry harbor.corp.example:443`."""
+    common = common_parts(items)
+    shown = ", ".join(short_target(item, common) for item in items[:most])
+    rest = len(items) - most
+    said_once = "".join(f" · {scope} {name}" for scope, name in common)
+    return one_line(shown + (f" and {rest} more" if rest > 0 else "") + said_once)
 
 
 def names(items: Sequence[str], most: int = 3) -> str:
