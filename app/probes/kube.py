@@ -13,7 +13,6 @@ from app.parsers.kube_objects import (
     Object,
     Objects,
     containers,
-    event_text,
     event_time,
     events_for,
     items,
@@ -29,11 +28,11 @@ from app.parsers.kube_objects import (
 from app.parsers.redact import redact
 from app.probes import kube_node
 from app.probes.base import KubeGet, Probe, Scene, Want
+from app.probes.kube_events import is_try
 from app.probes.secret_facts import sa_match
 from app.probes.workloads import (
     Workload,
     failed,
-    folder,
     owner_of,
     owner_want,
     unseen,
@@ -188,7 +187,7 @@ def _pod_facts(material: Material, objects: Objects, workload: Workload) -> dict
     if proxy is not None:
         facts["pod.proxy_env"] = proxy
     events = events_for(objects, workload.namespace, workload.name, workload.uid)
-    tries = [event for event in events if _is_try(event)]
+    tries = [event for event in events if is_try(event)]
     times = [time for time in map(event_time, tries) if time is not None]
     if times:
         facts["pod.last_attempt"] = max(times)
@@ -206,15 +205,6 @@ def _pod_facts(material: Material, objects: Objects, workload: Workload) -> dict
     if on_node is not None:
         facts["pod.image_on_node"] = on_node
     return facts
-
-
-def _is_try(event: Object) -> bool:
-    """An event of an attempt; a back-off is the time between two."""
-    text = event_text(event)
-    return event.get("reason") == "Pulling" or (
-        event.get("reason") == "Failed"
-        and text.startswith(("Failed to pull image", "Error: ErrImagePull", "Error: illegal base64"))
-    )
 
 
 def _events_whole(objects: Objects) -> bool:

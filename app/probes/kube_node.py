@@ -12,9 +12,9 @@ from app.model.target import INCIDENT, Target
 from app.parsers.dockerconfig import normalise_repository
 from app.parsers.kube_objects import Object, Objects, items, mapping, objects_of
 from app.parsers.versions import distro_of, parse_versions, runtime_of
+from app.ports import Command
 from app.probes.base import KubeGet, NodeItem, Probe, Scene, Want
 from app.probes.workloads import unseen, workloads
-from app.ports import Command
 
 _LISTED_IMAGES: Final = 50
 """The kubelet reports at most so many images (`nodeStatusMaxImages`); of a longer list the absence says nothing."""
