@@ -59,6 +59,8 @@ class Investigation:
     selection: Selection = field(default_factory=Selection)
     try_credentials: bool = False
     opened: dict[str, Opened] = field(default_factory=dict)
+    pinned: set[str] = field(default_factory=set)
+    """Incidents that no scan gives: pasted, described. A refresh keeps them."""
 
     def _now(self) -> float | None:
         return self.world.clock.now() if self.world is not None else None
@@ -93,7 +95,7 @@ class Investigation:
                 known.material = known.material.with_documents(self.material)
             found.append(known)
         current = {item.scene.incident.id for item in found}
-        self.opened = {name: item for name, item in self.opened.items() if name in current}
+        self.opened = {name: item for name, item in self.opened.items() if name in current or name in self.pinned}
         return found
 
     def _placed(self, scene: Scene) -> Scene:

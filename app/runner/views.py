@@ -390,7 +390,7 @@ def pull_plan(plan: PullPlan, nodes: tuple[str, ...], runtime: str) -> PullPlanV
         runtime=runtime,
         nodes=nodes,
         credentials=tuple(
-            CredentialRow(item.source, item.username, item.key, item.used, item.why)
+            CredentialRow(item.source, item.username, item.server_key, item.used, item.why)
             for item in plan.credential.candidates
         ),
         hosts=tuple(

@@ -1,0 +1,405 @@
+"""The desk over an investigation: board and walk. Fixes, sessions and practice are parts of their own beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from app.errors import HarborPilotError, UsageError
+from app.model.evidence import OPERATOR_ANSWER, Evidence, Value
+from app.model.material import Material
+from app.model.standing import Ask as AskStep
+from app.model.standing import Collect, Done
+from app.model.target import Target
+from app.model.view import (
+    BoardView,
+    DiagnosisView,
+    EvidenceView,
+    HeaderView,
+    Mode,
+    PullPlanView,
+    RulesView,
+    TrainingStrip,
+    WalkView,
+)
+from app.probes.runtime_inputs import plan_inputs
+from app.pullplan.plan import plan_pull
+from app.rulebook.book import Rulebook, TreeBranch
+from app.rulebook.conditions import Term
+from app.runner import views
+from app.runner.assemble import Ask
+from app.runner.investigation import Investigation, Opened
+
+
+class Journal(Protocol):
+    """Where events of a session go. The recorder implements it; a desk without a session passes `Silent`."""
+
+    def note(self, kind: str, **data: Any) -> None: ...
+
+
+@dataclass(slots=True)
+class Silent:
+    """Keeps nothing."""
+
+    def note(self, kind: str, **data: Any) -> None:
+        del kind, data
+
+
+Trail = tuple[Mapping[str, str], tuple[Any, ...], tuple[Evidence, ...]]
+
+
+@dataclass(slots=True)
+class Walks:
+    """Board and walk of one investigation."""
+
+    investigation: Investigation
+    context: str
+    mode: Mode
+    now: Callable[[], float]
+    journal: Journal = field(default_factory=Silent)
+    locked: bool = True
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """Rule files by name, for the rules browser."""
+    rule_problems: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+    problem: tuple[str, str] = ("", "")
+    seen_at: float | None = None
+    rights_missing: int | None = None
+    strip: Callable[[], TrainingStrip | None] = lambda: None
+    why_not_fix: Callable[[Opened], Mapping[str, str]] = lambda opened: {}
+    current: str = ""
+    auto: bool = True
+    pasted: dict[str, bool] = field(default_factory=dict)
+    trails: dict[str, list[Trail]] = field(default_factory=dict)
+    counted: tuple[int, int] = (0, 0)
+    gone_on: set[str] = field(default_factory=set)
+
+    @property
+    def rulebook(self) -> Rulebook:
+        return self.investigation.rulebook
+
+    # --- board ---
+
+    def header(self) -> HeaderView:
+        """What stands in the first line of every screen."""
+        place, version, host = "", "", ""
+        for opened in self.investigation.opened.values():
+            if opened.scene.harbor is not None:
+                place = opened.scene.harbor.namespace or (
+                    f"ssh {opened.scene.harbor.ssh_host}" if opened.scene.harbor.ssh_host else "only its HTTP"
+                )
+                host = opened.scene.incident.registry or ""
+            if opened.case is not None:
+                version = version or next(
+                    (
+                        str(record.facts["harbor.version"])
+                        for record in opened.case.evidence
+                        if record.facts.get("harbor.version")
+                    ),
+                    "",
+                )
+        return HeaderView(self.context, self.mode, self.locked, host, version, place, self.seen_at, self.rights_missing)
+
+    def board(self, loading: str = "") -> BoardView:
+        """The board as it is known now."""
+        return views.board(
+            self.header(), self.now(), list(self.investigation.opened.values()), self.rulebook,
+            pasted=self.pasted, material=self.investigation.material, loading=loading, problem=self.problem, notices=self.notices,
+        )  # fmt: skip
+
+    async def refresh(self) -> AsyncIterator[BoardView]:
+        """Scan once more, then judge each incident from what the scan itself has shown."""
+        yield self.board("reading pods and events")
+        await self.investigation.scan()
+        self.seen_at = self.now()
+        self.problem = self._scan_problem()
+        for opened in list(self.investigation.opened.values()):
+            if opened.step is None:
+                self.investigation.judge(opened)
+        yield self.board()
+
+    def _scan_problem(self) -> tuple[str, str]:
+        if self.investigation.world is not None and not self.investigation.world.kube:
+            return (
+                "no cluster is at hand",
+                "Paste an error (v), open a bundle (o), describe a push (n) or practise (t).",
+            )
+        for path in ("pods.json", "events.json"):
+            document = self.investigation.material.get(path)
+            if document is not None and document.detail and not document.text:
+                return (
+                    f"{document.source or path}: {document.outcome.value}: {document.detail}"[:300],
+                    "S shows which rights are missing and the smallest grant.",
+                )
+        return ("", "")
+
+    def add(self, material: Material, ask: Ask, *, pasted: bool) -> Opened:
+        """Incidents of a text or a description beside those of the cluster; the first one is returned."""
+        alone = Investigation(
+            self.rulebook, self.investigation.world, material, vantage=self.investigation.vantage,
+            harbor_namespace=self.investigation.harbor_namespace, try_credentials=self.investigation.try_credentials,
+        )  # fmt: skip
+        found = alone.fold(ask)
+        if not found:
+            raise UsageError(
+                "nothing in this text could be read as a failing pull or push",
+                "Paste the whole line that the client printed, with the command above it.",
+            )
+        for opened in found:
+            name = f"pasted-{len(self.pasted) + 1}"
+            opened.scene = replace(opened.scene, incident=replace(opened.scene.incident, id=name))
+            self.investigation.opened[name] = opened
+            self.investigation.pinned.add(name)
+            self.pasted[name] = pasted
+            self.investigation.judge(opened)
+        return found[0]
+
+    # --- walk ---
+
+    def opened(self) -> Opened:
+        """The open incident. Raises UsageError when there is none any more."""
+        found = self.investigation.opened.get(self.current)
+        if found is None:
+            raise UsageError(
+                "this incident is not on the board any more",
+                "Its pods may run again; go back to the board and refresh.",
+            )
+        return found
+
+    def open(self, incident: str) -> WalkView:
+        """Open an incident of the board."""
+        self.current = incident
+        opened = self.opened()
+        self.journal.note(
+            "opened", incident=opened.scene.incident, variables=dict(opened.scene.variables), rules=self.rulebook.digest
+        )
+        self.investigation.judge(opened)
+        self._record(opened)
+        return self.walk()
+
+    def walk(self, busy: str = "", problem: str = "") -> WalkView:
+        """The walk as it stands."""
+        opened = self.opened()
+        if opened.step is None:
+            self.investigation.judge(opened)
+        assert opened.step is not None  # noqa: S101 - judged just now
+        priced = self.investigation.price_of(opened, opened.step)
+        price = self._price(opened, priced) if priced else ""
+        done, total = self.counted
+        return views.walk(
+            self.header(), opened, self.rulebook, number=len(opened.step.path) or 1, auto=self.auto, busy=busy,
+            price=price, done=done, total=total, now=self.now(), training=self.strip(), problem=problem,
+        )  # fmt: skip
+
+    def _price(self, opened: Opened, probes: tuple[str, ...]) -> str:
+        del opened
+        names = ", ".join(self.rulebook.probes[probe].title for probe in probes if probe in self.rulebook.probes)
+        if "upload.start" in probes:
+            return f"{names}: starts a blob upload at the registry and cancels it"
+        return (
+            f"{names}: one use of each pull secret at its own registry; a wrong password may count against the account"
+        )
+
+    async def collect_next(self, consent: bool = False) -> AsyncIterator[WalkView]:
+        """Collect what the step asks for; in auto-drive go on until an operator has to answer or everything is known."""
+        opened = self.opened()
+        while True:
+            step = self.investigation.judge(opened)
+            if not isinstance(step.next, Collect):
+                break
+            priced = self.investigation.price_of(opened, step)
+            if priced and not consent:
+                break
+            if priced:
+                self.investigation.consent(opened)
+                self.journal.note("note", text="consent: each pull secret may be tried once")
+            names = ", ".join(
+                self.rulebook.probes[probe].title if probe in self.rulebook.probes else probe
+                for probe, _ in step.next.wanted
+            )
+            progress: list[tuple[int, int]] = []
+            task = asyncio.ensure_future(
+                self.investigation.collect_next(
+                    opened, progress=lambda what, done, total: progress.append((done, total)), seconds=90.0
+                )
+            )
+            yield self.walk(busy=names)
+            while not task.done():
+                await asyncio.wait([task], timeout=0.25)
+                if progress:
+                    self.counted = progress[-1]
+                    yield self.walk(busy=names)
+            await task
+            self.investigation.judge(opened)
+            self._record(opened)
+            yield self.walk(busy=names if self.auto else "")
+            if not self.auto:
+                break
+        self.investigation.judge(opened)
+        yield self.walk()
+
+    def _record(self, opened: Opened) -> None:
+        if opened.case is not None and opened.step is not None:
+            self.journal.note("evidence", records=opened.case.evidence)
+            self.journal.note("step", step=opened.step, now=opened.case.now)
+
+    def _remember(self, opened: Opened) -> None:
+        self.trails.setdefault(self.current, []).append(
+            (dict(opened.answers), tuple(opened.objections), tuple(opened.extra))
+        )
+
+    def answer(self, question: str, value: str) -> WalkView:
+        """The operator's answer; it ranks and orders, it never proves."""
+        opened = self.opened()
+        self._remember(opened)
+        if question == "price":
+            step = opened.step or self.investigation.judge(opened)
+            self.investigation.decline(opened, self.investigation.price_of(opened, step))
+            self.journal.note("answer", question=question, value=value)
+            return self._judged(opened)
+        self.investigation.answer(opened, question, value)
+        branch = self._branch(question, value)
+        if branch is not None and isinstance(branch.when, Term):
+            fact = _fact_of(branch.when)
+            if fact is not None:
+                opened.extra.append(
+                    Evidence(
+                        f"answer {question}",
+                        vantage=OPERATOR_ANSWER,
+                        facts=fact,
+                        taken_at=opened.scene.now,
+                        excerpt=f"the operator says: {branch.label or value}",
+                    )
+                )
+        self.journal.note("answer", question=question, value=value)
+        return self._judged(opened)
+
+    def _branch(self, question: str, value: str) -> TreeBranch | None:
+        symptom, _, ident = question.partition("/")
+        tree = self.rulebook.symptoms[symptom].tree if symptom in self.rulebook.symptoms else ()
+        found = next((item for item in tree if item.id == ident), None)
+        if found is None or not value.isdigit() or not 0 < int(value) <= len(found.branches):
+            return None
+        return found.branches[int(value) - 1]
+
+    def _judged(self, opened: Opened) -> WalkView:
+        self.investigation.judge(opened)
+        self._record(opened)
+        return self.walk()
+
+    def object_to(self, probe: str, target: Target, reason: str) -> WalkView:
+        """Leave a piece of evidence out."""
+        opened = self.opened()
+        self._remember(opened)
+        self.investigation.object_to(opened, probe, target, reason)
+        self.journal.note("objection", probe=probe, target=target, reason=reason)
+        return self._judged(opened)
+
+    def supply(self, paste_as: str, target: str, text: str) -> WalkView:
+        """Output of a command that the operator ran, read as if we had run it."""
+        opened = self.opened()
+        self._remember(opened)
+        path = paste_as
+        if paste_as in ("text", "token-response", ""):
+            number = sum(1 for document in opened.material if document.path.startswith("pasted-")) + 1
+            path = f"pasted-{number}.txt" if paste_as != "token-response" else "harbor/tokens-pasted.json"
+        if "<node>" in path or "N/" in path:
+            node = Target.parse(target).get("node") if target and target != "incident" else ""
+            path = path.replace("<node>", node or (opened.scene.incident.nodes or ("node",))[0])
+        self.investigation.supply(opened, path, text)
+        self.journal.note("note", text=f"supplied by hand: {path}")
+        return self._judged(opened)
+
+    def back(self) -> WalkView:
+        """Take back the last answer, objection or paste."""
+        opened = self.opened()
+        trail = self.trails.get(self.current, [])
+        if not trail:
+            raise HarborPilotError("nothing to take back", "The walk is at its first step.")
+        answers, objections, extra = trail.pop()
+        opened.answers = dict(answers)
+        opened.objections = list(objections)
+        opened.extra = list(extra)
+        self.journal.note("back")
+        return self._judged(opened)
+
+    def go_on(self) -> WalkView:
+        """After a diagnosis: collect whatever no question has asked for yet."""
+        self.gone_on.add(self.current)
+        opened = self.opened()
+        if opened.step is not None and isinstance(opened.step.next, AskStep):
+            return self.answer(opened.step.next.question.id, "unknown")
+        return self.walk(
+            problem=""
+            if not self._all_known(opened)
+            else "every question of the seen symptoms is answered; what is unknown is listed on the right"
+        )
+
+    def _all_known(self, opened: Opened) -> bool:
+        return opened.step is not None and isinstance(opened.step.next, Done)
+
+    # --- details ---
+
+    def evidence(self) -> EvidenceView:
+        """All evidence of the open incident."""
+        opened = self.opened()
+        case = opened.case
+        objected = tuple((item.probe, str(item.target), item.reason) for item in opened.objections)
+        return EvidenceView(views.row(opened, self.rulebook).title, case.evidence if case else (), objected, self.now())
+
+    def diagnosis(self, finding: str = "") -> DiagnosisView:
+        """One standing in full."""
+        opened = self.opened()
+        if opened.step is None:
+            self.investigation.judge(opened)
+        return views.diagnosis(
+            self.header(), opened, self.rulebook, finding, can_plan=self.why_not_fix(opened), now=self.now()
+        )
+
+    def pull_plan(self, node: str = "") -> PullPlanView:
+        """What kubelet and runtime of a node would do for the image of the open incident."""
+        opened = self.opened()
+        nodes = tuple(
+            dict.fromkeys(
+                [*opened.scene.incident.nodes, *opened.scene.incident.healthy_nodes, *opened.material.nodes()]
+            )
+        )
+        chosen = node or (nodes[0] if nodes else "")
+        if not opened.scene.incident.image:
+            raise UsageError("no image is known for this incident", "The pull plan is made for one image on one node.")
+        inputs = plan_inputs(opened.material, opened.scene, chosen) if chosen else None
+        if inputs is None:
+            return PullPlanView(
+                opened.scene.incident.image,
+                chosen or "no node",
+                nodes=nodes,
+                unknown=("nothing has been read from a node yet",),
+            )
+        return views.pull_plan(plan_pull(inputs), nodes, _runtime(opened, chosen))
+
+    def rules(self) -> RulesView:
+        """The rulebook in force."""
+        return views.rules(self.rulebook, self.texts, self.rule_problems)
+
+
+def _runtime(opened: Opened, node: str) -> str:
+    facts: dict[str, Value] = {}
+    for record in opened.case.evidence if opened.case else ():
+        if record.target.get("node") == node:
+            facts.update(record.facts)
+    return " ".join(
+        str(facts[name]) for name in ("node.runtime", "node.runtime_version", "node.distro") if facts.get(name)
+    )
+
+
+def _fact_of(term: Term) -> dict[str, Value] | None:
+    """A simple term that an operator affirms, as the fact that they state."""
+    if term.over or term.of != "this":
+        return None
+    if term.op == "is" and isinstance(term.value, bool | int | float | str):
+        return {term.fact: term.value}
+    if term.op == "has" and isinstance(term.value, str) and term.name is None:
+        return {term.fact: (term.value,)}
+    return None
