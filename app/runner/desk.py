@@ -219,17 +219,14 @@ class Walks:
                 self.rulebook.probes[probe].title if probe in self.rulebook.probes else probe
                 for probe, _ in step.next.wanted
             )
-            progress: list[tuple[int, int]] = []
-            task = asyncio.ensure_future(
-                self.investigation.collect_next(
-                    opened, progress=lambda what, done, total: progress.append((done, total)), seconds=90.0
-                )
-            )
+            self.counted = (0, 0)
+            task = asyncio.ensure_future(self.investigation.collect_next(opened, progress=self._progress, seconds=90.0))
             yield self.walk(busy=names)
+            shown = self.counted
             while not task.done():
                 await asyncio.wait([task], timeout=0.25)
-                if progress:
-                    self.counted = progress[-1]
+                if shown != self.counted:
+                    shown = self.counted
                     yield self.walk(busy=names)
             await task
             self.investigation.judge(opened)
@@ -239,6 +236,10 @@ class Walks:
                 break
         self.investigation.judge(opened)
         yield self.walk()
+
+    def _progress(self, what: str, done: int, total: int) -> None:
+        del what
+        self.counted = (done, total)
 
     def _record(self, opened: Opened) -> None:
         if opened.case is not None and opened.step is not None:
