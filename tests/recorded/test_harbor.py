@@ -135,9 +135,10 @@ def test_recorded_robots_without_the_right(shared: Path, name: str) -> None:
     pytest.fail("no system robot without the right in the recording")
 
 
-def test_a_name_cut_on_another_node_is_not_this_ones(shared: Path) -> None:
-    found = read(shared / "lab" / "recordings" / "node-login-unused-containerd1.6" / "raw")
-    assert tags(found, "core.log") == {"user-refused(robot-puller)"}
+@pytest.mark.parametrize("runtime", ["containerd1.6", "containerd1.7", "containerd2"])
+def test_a_name_cut_before_or_on_another_node_is_not_this_ones(shared: Path, runtime: str) -> None:
+    raw = shared / "lab" / "recordings" / f"node-login-unused-{runtime}" / "raw"
+    assert tags(read(raw), "core.log") == {"user-refused(robot-puller)"}
 
 
 def test_unequal_keys_are_seen_on_both_pods_of_the_roster(shared: Path) -> None:
