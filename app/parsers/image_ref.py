@@ -131,7 +131,8 @@ def _split_domain(name: str) -> tuple[str, str, str]:
     """Host as typed, host contacted, remainder; the rule is: a dot, a colon, `localhost`, or an upper-case letter."""
     head, slash, rest = name.partition("/")
     is_host = slash and ("." in head or ":" in head or head == "localhost" or head != head.lower())
-    if not is_host:
+    # A placeholder in brackets stands for a registry in anonymised texts.
+    if not is_host and not (slash and head[:1] in "[<{"):
         return "", HUB, name
     return head, HUB if head == "index.docker.io" else head, rest
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from app.parsers.image_ref import bare_host, parse_image, same_host
+from app.parsers.image_ref import bare_host, parse_image, port_of, same_host
 from app.parsers.signature_table import SYMPTOMS
 from app.parsers.signatures import Around, flatten, one_line, read_status, read_tags
 from app.parsers.texts_split import Attempt, Failure, read_time, split_attempts
@@ -170,10 +170,13 @@ def read_text(
     image = _image_in(joined) or (above.image if above.action != "login" else "")
     own_host = known.image_host or (parse_image(image).normalised_host if image else "") or _login_host(above)
     url = failing_url(joined)
+    if url.host and not url.scheme and own_host and bare_host(url.host).lower() == bare_host(own_host).lower():
+        url = replace(url, host=own_host, port=port_of(own_host))  # a lookup names no port
     action = above.action or action_of(joined, url) or known.action
     client = client_of(joined, above.tool, source)
     tags = read_tags(message, replace(known, action=action, client=client, image_host=own_host), url)
-    if client is None and (source == EVENT or "illegal base64" not in joined) and _KUBELET_TAGS & set(tags):
+    own_words = _KUBELET_TAGS | ({"image-service-missing"} if source == EVENT else set())
+    if client is None and (source == EVENT or "illegal base64" not in joined) and own_words & set(tags):
         client = "kubelet"
     moved = upload_moved(joined, own_host)
     if moved and "unclassified" in tags:
@@ -257,7 +260,8 @@ def action_of(joined: str, url: UrlReading) -> str | None:
     if url.path_kind == "upload" or re.search(
         r"action: push|The push refers to|writing blob: |writing manifest: uploading|blob upload|"
         r"will exceed the configured upper limit|configured as immutable|push artifact to a proxy|"
-        r"error checking push|failed to push|Failed to upload|pushing image|cannot be overwritten",
+        r"error checking push|failed to push|Failed to upload|pushing image|cannot be overwritten|completing upload|Request Entity Too Large|"
+        r"http\.request\.method=(PUT|PATCH|POST)",
         joined,
         re.I,
     ):

@@ -8,7 +8,7 @@ from typing import Final
 
 from app.parsers.image_ref import bare_host, hub_name, is_cluster_name, is_loopback, port_of, same_host
 
-_URL = re.compile(r"""\bhttps?:\\?/\\?/[^\s"'`)\]}>,\\]+""", re.IGNORECASE)
+_URL = re.compile(r"""\bhttps?:\\?/\\?/(?:<[^>\s]+>(?::\d+)?|\[[^\]\s]+\](?::\d+)?)?[^\s"'`)\]}>,\\]*""", re.IGNORECASE)
 _HELP: Final = (
     "docs.docker.com", "www.docker.com", "hub.docker.com", "kubernetes.io", "github.com", "docs.github.com", "go.dev",
     "golang.org", "docker.com", "helm.sh", "app.docker.com", "login.docker.com", "dockr.ly",
@@ -57,7 +57,7 @@ class UrlReading:
 def find_urls(text: str) -> list[str]:
     """URLs of a text in their order, pages of documentation left out."""
     urls = [found.group().replace("\\/", "/").rstrip(".:;") for found in _URL.finditer(text)]
-    return [url for url in urls if _host_of(url) not in _HELP]
+    return [url for url in urls if _host_of(url) not in _HELP and not url.endswith("//")]
 
 
 def read_url(url: str, method: str = "") -> UrlReading:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from app.model.case import Incident
 from app.model.material import Material
 from app.parsers.dockerconfig import DockerConfig, LoginEntry, parse_dockerconfig
-from app.parsers.image_ref import parse_image, same_host
+from app.parsers.image_ref import same_host
 from app.probes.hosts_known import pull_secrets
 from app.probes.pods import items_of
 
@@ -95,9 +95,3 @@ def arch_of(material: Material, nodes: Sequence[str]) -> str:
             )
             found.update(names.get(word, word) for word in words[:1])
     return found.pop() if len(found) == 1 else ""
-
-
-def is_proxied(image: str, proxied: frozenset[str]) -> bool:
-    """Whether an image lies in a proxy-cache project of Harbor."""
-    reference = parse_image(image)
-    return reference.project in proxied and reference.normalised_host != "docker.io"

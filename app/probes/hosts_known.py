@@ -13,7 +13,7 @@ import yaml
 
 from app.model.material import Material
 from app.parsers.dockerconfig import DockerConfig, host_of_url, normalise_key, parse_dockerconfig
-from app.parsers.image_ref import bare_host, hub_name, port_of, same_host
+from app.parsers.image_ref import HUB, bare_host, hub_name, parse_image, port_of, same_host
 from app.probes.pods import items_of, parse_json
 
 
@@ -62,10 +62,30 @@ def tried_hosts(material: Material, node: str) -> tuple[str, ...]:
 
 
 def proxy_projects(material: Material) -> frozenset[str]:
-    """Names of Harbor projects that have an upstream."""
+    """Names of Harbor projects that have an upstream; `*/name` for a repository below one whose project no line names."""
     items, _ = items_of(material, "harbor/projects.json", "harbor/project.json")
-    return frozenset(
+    found = {
         str(item.get("name")) for item in items if isinstance(item.get("registry_id"), int) and item["registry_id"] > 0
+    }
+    for line in (material.text("harbor/core.log") or "").splitlines():
+        if "fallback to local" not in line:
+            continue
+        asked = re.search(r"request uri: /v2/([^/\s]+)/", line)
+        if asked:
+            found.add(asked.group(1))
+        else:
+            found.update(f"*/{name}" for name in re.findall(r'"Name": ?"([^"]+)"', line))
+    return frozenset(found)
+
+
+def is_proxied(image: str, proxied: frozenset[str]) -> bool:
+    """Whether an image lies in a proxy-cache project of Harbor."""
+    reference = parse_image(image)
+    if reference.normalised_host == HUB or not reference.path:
+        return False
+    below = reference.path.partition("/")[2]
+    return reference.project in proxied or any(
+        f"*/{name}" in proxied for name in (below, below.removeprefix("library/")) if name
     )
 
 

@@ -20,7 +20,7 @@ from app.parsers.signatures import Around
 from app.parsers.texts import Blob, meaning_of, read_blob
 from app.parsers.texts_split import Attempt
 from app.probes.accounts import account_of, arch_of
-from app.probes.hosts_known import mirrors_for
+from app.probes.hosts_known import is_proxied, mirrors_for
 from app.probes.pods import PodSeen
 from app.probes.seen import Seen, Sighting, case_time, look
 
@@ -220,7 +220,7 @@ def _pasted(material: Material, seen: Seen, text: str, push: str | None, image: 
     asked = push or image or seen.bundle.image
     host = parse_image(asked).normalised_host if asked else ""
     action = "push" if push else seen.bundle.action
-    blob = read_blob(text, Around(action=action, image_host=host, proxied=parse_image(asked).project in seen.proxied if asked else False), fallback=True)  # fmt: skip
+    blob = read_blob(text, Around(action=action, image_host=host, proxied=bool(asked) and is_proxied(asked, seen.proxied)), fallback=True)  # fmt: skip
     group = [Sighting(reading, "pasted", image=reading.image) for reading in blob.readings]
     pasted = replace(
         seen, blobs=(("pasted", blob), *seen.blobs), bundle=replace(seen.bundle, action=action, image=asked)

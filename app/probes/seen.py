@@ -18,7 +18,7 @@ from app.parsers.redact import redact
 from app.parsers.signatures import Around
 from app.parsers.texts import EVENT, Blob, TextReading, meaning_of, read_blob, read_text
 from app.parsers.texts_split import Attempt, Failure, log_entry, read_time, stamp_of
-from app.probes.hosts_known import proxy_projects
+from app.probes.hosts_known import is_proxied, proxy_projects
 from app.probes.pods import PULL_REASONS, Cluster, PodSeen, Words, dump_time, items_of, parse_json, read_cluster
 
 _NODE_LOGS: Final = ("containerd.log", "kubelet.log", "docker.log", "crio.log")
@@ -178,14 +178,9 @@ def _around(image: str, action: str | None, proxied: frozenset[str], secrets: fr
     return Around(
         action=action,
         image_host=reference.normalised_host if reference else "",
-        proxied=bool(reference) and _is_proxied(image, proxied),
+        proxied=bool(reference) and is_proxied(image, proxied),
         pull_secrets=secrets,
     )
-
-
-def _is_proxied(image: str, proxied: frozenset[str]) -> bool:
-    reference = parse_image(image)
-    return reference.project in proxied and reference.normalised_host != "docker.io"
 
 
 def _secret_names(material: Material, cluster: Cluster) -> frozenset[str]:
