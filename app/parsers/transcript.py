@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
@@ -336,7 +336,7 @@ def _keep(seen: _Seen, name: str, value: str) -> None:
         seen.headers[name] = f"{seen.headers[name]}, {value}" if name in seen.headers else value
 
 
-def _told(seen: _Seen, text: str) -> Iterator[_Seen]:
+def _told(seen: _Seen, text: str) -> Generator[_Seen, None, _Seen]:
     """One `*` line. Gives back the request to go on with: a new attempt to connect begins a new one."""
     trying = re.match(r"Trying (\[?[0-9a-fA-F.:]+?\]?)(?::(\d+))?\.\.\.", text)
     connected = re.match(r"Connected to (\S+) \(([0-9a-fA-F.:]+)\) port (\d+)", text) or re.match(
@@ -488,7 +488,7 @@ def _exchange(seen: _Seen, vantage: str, taken_at: float | None) -> Exchange | N
         headers=MappingProxyType(dict(seen.headers)),
         body=hide_tokens(body)[:_BODY],
         token=to_mapping(token) if token is not None else MappingProxyType({}),
-        login=_login(replace_login(command, command_login)),
+        login=_login(_with_login(command, command_login)),
         login_variant="exact" if command_login else "",
         connection=str(seen.number),
         error=seen.error,
@@ -499,7 +499,7 @@ def _exchange(seen: _Seen, vantage: str, taken_at: float | None) -> Exchange | N
     )
 
 
-def replace_login(command: _Command, login: bool) -> _Command:
+def _with_login(command: _Command, login: bool) -> _Command:
     """The same command with what the request itself showed of a login."""
     return _Command(text=command.text, urls=command.urls, login=login, user=command.user)
 

@@ -17,7 +17,7 @@ from app.model.target import Target
 from app.parsers.clock import Offset, parse_ping_json, parse_time, parse_time_json, parse_timedatectl
 from app.parsers.redact import redact
 from app.probes.base import KubeExec, Probe, Scene, Want
-from app.probes.registry_scene import registry_of, unparsable
+from app.probes.registry_scene import registry_of, united, unparsable
 from app.probes.registry_token import Minted, date_gap, minted, ready_pods
 
 _PRINTED: Final = re.compile(
@@ -34,8 +34,11 @@ _DATE_DOCUMENT: Final = "harbor/date-"
 
 def measure(material: Material, scene: Scene) -> Iterable[Evidence]:
     """`clock.offset` of nodes and core pods, what events show, and how far the cores are apart."""
-    yield from _nodes(material, scene)
-    yield from _events(material, scene)
+    events = list(_events(material, scene))
+    return [*united([*_nodes(material, scene), *_cores(material, scene)]), *events]
+
+
+def _cores(material: Material, scene: Scene) -> Iterable[Evidence]:
     pods, troubles = _pods(material)
     yield from troubles
     registry = registry_of(material, scene)
@@ -91,7 +94,16 @@ def _nodes(material: Material, scene: Scene) -> Iterable[Evidence]:
 
 
 def _events(material: Material, scene: Scene) -> Iterable[Evidence]:
-    """The time that a node printed in a certificate error, against the API server's stamp on that event."""
+    """The time that a node printed in a certificate error, against the API server's stamp on that event; the newest of each node."""
+    newest: dict[Target, Evidence] = {}
+    for one in _printed_times(material, scene):
+        kept = newest.get(one.target)
+        if kept is None or (kept.taken_at or 0.0) <= (one.taken_at or 0.0):
+            newest[one.target] = one
+    return list(newest.values())
+
+
+def _printed_times(material: Material, scene: Scene) -> Iterable[Evidence]:
     try:
         data: Any = material.json("events.json")
     except ValueError:

@@ -458,7 +458,7 @@ def known_certificates(material: Material) -> tuple[Certificate, ...]:
 
 def configured_roots(material: Material) -> tuple[Certificate, ...]:
     """CA certificates in files of nodes that are not the operating system's own bundle."""
-    found = []
+    found: list[Certificate] = []
     for document in material.glob("nodes/*/*.crt") + material.glob("nodes/*/*.pem"):
         certificates = certificates_in(document.text)
         if len(certificates) <= 10:

@@ -302,7 +302,11 @@ def united(members: Iterable[Evidence]) -> list[Evidence]:
             one = replace(
                 kept,
                 facts={**kept.facts, **one.facts},
-                excerpt=excerpt,
+                bounds={**kept.bounds, **one.bounds},
+                roster={**kept.roster, **one.roster},
+                partial=kept.partial | one.partial,
+                detail="; ".join(dict.fromkeys(part for part in (kept.detail, one.detail) if part)),
+                excerpt=excerpt[:_EXCERPT],
                 taken_at=one.taken_at if one.taken_at is not None else kept.taken_at,
             )
         found[one.key] = one

@@ -225,7 +225,9 @@ def _used_login(registry: Registry, exchange: Exchange) -> bool:
     if exchange.purpose == "token-login":
         return True
     harbor = registry.challenge is not None and registry.challenge.service == "harbor-registry"
-    return harbor and exchange.partial and exchange.purpose == "token" and exchange.status == 200 and not _scopes(exchange)
+    return (
+        harbor and exchange.partial and exchange.purpose == "token" and exchange.status == 200 and not _scopes(exchange)
+    )
 
 
 def _is_ours(exchange: Exchange, account: Value) -> bool:

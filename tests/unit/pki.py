@@ -60,6 +60,8 @@ def make(
         )  # fmt: skip
         builder = builder.add_extension(usage, critical=True)
     if hosts:
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts]), critical=False)
+        builder = builder.add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts]), critical=False
+        )
         builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
     return Pair(builder.sign(signer, hashes.SHA256()), key)

@@ -4,7 +4,9 @@ from app.parsers.challenge import bearer_of, parse_challenges
 
 
 def test_bearer_with_scope_and_error() -> None:
-    found = bearer_of('Bearer realm="https://h/service/token",service="harbor-registry",scope="repository:a/b:pull,push",error="invalid_token"')
+    found = bearer_of(
+        'Bearer realm="https://h/service/token",service="harbor-registry",scope="repository:a/b:pull,push",error="invalid_token"'
+    )
     assert found is not None
     assert (found.realm, found.service) == ("https://h/service/token", "harbor-registry")
     assert found.parameters["scope"] == "repository:a/b:pull,push"

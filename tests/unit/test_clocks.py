@@ -27,7 +27,15 @@ def fact(found: list[Evidence], name: str) -> list[tuple[object, float | None]]:
 
 @pytest.mark.parametrize(
     "text",
-    ["2026-11-21T11:03:20Z", "2026-11-21T12:03:20.000000000+01:00", "Sat, 21 Nov 2026 11:03:20 GMT", "Nov 21 11:03:20 2026 GMT", "2026-11-21 11:03:20 +0000 UTC", 1795259000, "1795259000.0"],
+    [
+        "2026-11-21T11:03:20Z",
+        "2026-11-21T12:03:20.000000000+01:00",
+        "Sat, 21 Nov 2026 11:03:20 GMT",
+        "Nov 21 11:03:20 2026 GMT",
+        "2026-11-21 11:03:20 +0000 UTC",
+        1795259000,
+        "1795259000.0",
+    ],
 )
 def test_every_printed_form(text: object) -> None:
     assert parse_time(text) == 1795259000.0
@@ -39,7 +47,9 @@ def test_no_time(text: object) -> None:
 
 
 def test_offset_with_its_bound() -> None:
-    offset = parse_time_json('{"node_time": "2026-11-21T11:03:17.500+00:00", "reference_time": "2026-11-21T11:03:20.000+00:00", "error_bound_s": 0.003}')
+    offset = parse_time_json(
+        '{"node_time": "2026-11-21T11:03:17.500+00:00", "reference_time": "2026-11-21T11:03:20.000+00:00", "error_bound_s": 0.003}'
+    )
     assert (offset.seconds, offset.bound) == (-2.5, 0.003)
     unstated = parse_time_json('{"node_time": "2026-11-21T11:03:17Z", "reference_time": "2026-11-21T11:03:20Z"}')
     assert unstated.bound == 2.0
@@ -53,7 +63,15 @@ def test_whole_seconds_widen_the_bound() -> None:
     assert (exact.seconds, exact.bound) == (pytest.approx(0.25), pytest.approx(0.1))
 
 
-@pytest.mark.parametrize(("text", "synced"), [("NTPSynchronized=no", False), ("System clock synchronized: yes", True), ("Leap status     : Not synchronised", False), ("", None)])
+@pytest.mark.parametrize(
+    ("text", "synced"),
+    [
+        ("NTPSynchronized=no", False),
+        ("System clock synchronized: yes", True),
+        ("Leap status     : Not synchronised", False),
+        ("", None),
+    ],
+)
 def test_time_service(text: str, synced: bool | None) -> None:
     assert parse_timedatectl(text) is synced
 
@@ -71,15 +89,27 @@ def test_cores_that_differ_need_no_list_of_pods() -> None:
 
 
 def test_equal_cores_count_only_when_all_were_reached() -> None:
-    assert fact(read(tokens(token(0), token(-1), token(0))), "clock.core_spread") == [], "one backend may have answered all"
-    pods = {"items": [{"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}} for name in ("a", "b")]}
+    assert fact(read(tokens(token(0), token(-1), token(0))), "clock.core_spread") == [], (
+        "one backend may have answered all"
+    )
+    pods = {
+        "items": [
+            {"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+            for name in ("a", "b")
+        ]
+    }
     files = {"harbor/core-pods.json": json.dumps(pods)}
     assert fact(read(files | tokens(token(0, "a"), token(1, "b"))), "clock.core_spread") == [(1.0, 2.0)]
     assert fact(read(files | tokens(token(0, "a"), token(1, "a"))), "clock.core_spread") == []
 
 
 def test_exec_is_finer_than_tokens() -> None:
-    pods = {"items": [{"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}} for name in ("a", "b")]}
+    pods = {
+        "items": [
+            {"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+            for name in ("a", "b")
+        ]
+    }
     files = {
         "harbor/core-pods.json": json.dumps(pods),
         "harbor/date-a.json": '{"remote": 1000.25, "sent": 1000.0, "received": 1000.1}',
@@ -90,7 +120,10 @@ def test_exec_is_finer_than_tokens() -> None:
     assert {one.target.get("core-pod") for one in found if "clock.offset" in one.facts} == {"a", "b"}
 
 
-@pytest.mark.parametrize(("version", "leeway"), [("v2.10.3-abc", [0.0]), ("v2.11.0", [60.0]), ("v2.16.0-dev", [60.0]), ("v1.10.1", [60.0]), ("", [])])
+@pytest.mark.parametrize(
+    ("version", "leeway"),
+    [("v2.10.3-abc", [0.0]), ("v2.11.0", [60.0]), ("v2.16.0-dev", [60.0]), ("v1.10.1", [60.0]), ("", [])],
+)
 def test_leeway_by_version(version: str, leeway: list[float]) -> None:
     found = fact(read({"harbor/systeminfo.json": json.dumps({"harbor_version": version})}), "clock.leeway")
     assert [value for value, _ in found] == leeway

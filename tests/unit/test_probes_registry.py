@@ -25,11 +25,15 @@ BY_ID = {probe.id: probe for probe in PROBES}
 
 
 def scene(**more: object) -> Scene:
-    incident = Incident(image=f"{HOST}/team/app:1.0", registry=HOST, action="pull", nodes=("n1",), healthy_nodes=("n9",))
+    incident = Incident(
+        image=f"{HOST}/team/app:1.0", registry=HOST, action="pull", nodes=("n1",), healthy_nodes=("n9",)
+    )
     return replace(Scene(incident, now=NOW.timestamp()), **more)  # type: ignore[arg-type]
 
 
-def material(operator: Iterable[Exchange] = (), node: Iterable[Exchange] = (), files: dict[str, str] | None = None) -> Material:
+def material(
+    operator: Iterable[Exchange] = (), node: Iterable[Exchange] = (), files: dict[str, str] | None = None
+) -> Material:
     texts = dict(files or {})
     if operator := list(operator):
         texts["registry/exchanges.json"] = encode_exchanges(operator)
@@ -47,11 +51,22 @@ def read(probe: str, given: Material, where: Scene | None = None) -> list[Eviden
 
 
 def value(found: list[Evidence], fact: str, **where: str) -> list[Value]:
-    return [one.facts[fact] for one in found if fact in one.facts and all(one.target.get(key.replace("_", "-")) == want for key, want in where.items())]
+    return [
+        one.facts[fact]
+        for one in found
+        if fact in one.facts and all(one.target.get(key.replace("_", "-")) == want for key, want in where.items())
+    ]
 
 
 def ping(**more: object) -> Exchange:
-    base = Exchange(f"https://{HOST}/v2/", purpose="ping", tcp="open", status=401, headers={**API, "www-authenticate": REALM}, tls=TlsSeen())
+    base = Exchange(
+        f"https://{HOST}/v2/",
+        purpose="ping",
+        tcp="open",
+        status=401,
+        headers={**API, "www-authenticate": REALM},
+        tls=TlsSeen(),
+    )
     return replace(base, **more)  # type: ignore[arg-type]
 
 
@@ -60,7 +75,10 @@ def ping(**more: object) -> Exchange:
 
 def test_the_desk_is_the_second_vantage_of_a_node() -> None:
     found = read("tcp.probe", material([ping()], [Exchange(f"https://{HOST}/v2/", purpose="ping", tcp="timeout")]))
-    assert {(one.of, one.target.get("node"), one.facts["tcp.state"]) for one in found} == {(Of.ELSEWHERE, None, "open"), (Of.THIS, "n1", "timeout")}
+    assert {(one.of, one.target.get("node"), one.facts["tcp.state"]) for one in found} == {
+        (Of.ELSEWHERE, None, "open"),
+        (Of.THIS, "n1", "timeout"),
+    }
 
 
 def test_a_connection_through_a_proxy_says_nothing_of_the_host() -> None:
@@ -92,7 +110,9 @@ def test_what_a_challenge_says() -> None:
 
 def test_plain_http_port_and_port_80() -> None:
     at_5000 = scene()
-    at_5000 = replace(at_5000, incident=replace(at_5000.incident, registry=f"{HOST}:5000", image=f"{HOST}:5000/team/app:1.0"))
+    at_5000 = replace(
+        at_5000, incident=replace(at_5000.incident, registry=f"{HOST}:5000", image=f"{HOST}:5000/team/app:1.0")
+    )
     plain = Exchange(f"http://{HOST}:5000/v2/", purpose="ping", tcp="open", status=200, headers=API)
     assert value(read("ping.get", material([plain]), at_5000), "ping.plain_http") == [True]
     told = replace(plain, status=400, body="Client sent an HTTP request to an HTTPS server.\n")
@@ -112,7 +132,10 @@ def test_a_web_page_is_no_registry_and_trouble_is_not_known() -> None:
 
 
 def test_realm_on_another_host_that_no_node_reaches() -> None:
-    elsewhere = {**API, "www-authenticate": 'Bearer realm="https://core.internal/service/token",service="harbor-registry"'}
+    elsewhere = {
+        **API,
+        "www-authenticate": 'Bearer realm="https://core.internal/service/token",service="harbor-registry"',
+    }
     tried = Exchange("https://core.internal/service/token?service=harbor-registry", purpose="token", dns="nxdomain")
     found = read("realm.probe", material([ping(headers=elsewhere)], [ping(headers=elsewhere), tried]))
     assert value(found, "realm.same_host") == [False]
@@ -132,7 +155,14 @@ def test_realm_on_another_host_that_no_node_reaches() -> None:
     ],
 )
 def test_what_a_token_service_answers(status: int, headers: dict[str, str], body: str, answer: list[str]) -> None:
-    asked = Exchange(f"https://{HOST}/service/token?service=harbor-registry", purpose="token", tcp="open", status=status, headers=headers, body=body)
+    asked = Exchange(
+        f"https://{HOST}/service/token?service=harbor-registry",
+        purpose="token",
+        tcp="open",
+        status=status,
+        headers=headers,
+        body=body,
+    )
     assert value(read("realm.probe", material([ping(), asked])), "realm.answer") == answer
 
 
@@ -141,7 +171,12 @@ def test_what_a_token_service_answers(status: int, headers: dict[str, str], body
 
 def minted(kid: str, **more: object) -> dict[str, object]:
     access = [{"type": "repository", "name": "team/app", "actions": []}]
-    return {"kid": kid, "claims": {"iat": 1, "exp": 1801, "access": access}, "issued_at": "2026-11-21T11:16:24Z", "date": "Sat, 21 Nov 2026 11:16:24 GMT"} | more
+    return {
+        "kid": kid,
+        "claims": {"iat": 1, "exp": 1801, "access": access},
+        "issued_at": "2026-11-21T11:16:24Z",
+        "date": "Sat, 21 Nov 2026 11:16:24 GMT",
+    } | more
 
 
 def test_two_keys_by_connection_and_the_right_of_nobody() -> None:
@@ -159,7 +194,9 @@ def test_keys_by_pod_with_the_roster_of_ready_ones() -> None:
         return {"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": ready}]}}
 
     files = {
-        "harbor/core-pods.json": json.dumps({"items": [pod("core-a", "True"), pod("core-b", "True"), pod("core-c", "False")]}),
+        "harbor/core-pods.json": json.dumps(
+            {"items": [pod("core-a", "True"), pod("core-b", "True"), pod("core-c", "False")]}
+        ),
         "harbor/core-token-core-a.json": json.dumps({"token": "", "issued_at": "2026-11-21T11:16:24Z"}),
         "harbor/core-token-core-b.json": "<html>",
     }
@@ -172,17 +209,24 @@ def test_keys_by_pod_with_the_roster_of_ready_ones() -> None:
 
 def test_a_published_key_is_told() -> None:
     kid = "7WMA:KVXO:KF25:35NA:GJ35:ZGKY:PGYT:I5UT:TGWY:UUI4:PT7Z:X3KW"
-    assert value(read("token.anon", material(files={"harbor/tokens.json": json.dumps([minted(kid)])})), "token.key_public") == [True]
+    assert value(
+        read("token.anon", material(files={"harbor/tokens.json": json.dumps([minted(kid)])})), "token.key_public"
+    ) == [True]
 
 
 def login(status: int, ms: float | None = None, scope: str = "", **more: object) -> Exchange:
     url = f"https://{HOST}/service/token?service=harbor-registry" + (f"&scope={scope}" if scope else "")
-    base = Exchange(url, purpose="token-login", tcp="open", status=status, ms=ms, login="secret apps/pull", login_variant="exact")
+    base = Exchange(
+        url, purpose="token-login", tcp="open", status=status, ms=ms, login="secret apps/pull", login_variant="exact"
+    )
     return replace(base, **more)  # type: ignore[arg-type]
 
 
 def test_each_try_of_a_login_with_its_time() -> None:
-    found = read("token.login", material([ping(), login(401, 3.0), login(401, 1530.0, login_variant="trimmed"), login(200, 12.0)]))
+    found = read(
+        "token.login",
+        material([ping(), login(401, 3.0), login(401, 1530.0, login_variant="trimmed"), login(200, 12.0)]),
+    )
     assert value(found, "token.login", secret="apps/pull") == [401, 200]
     assert value(found, "token.login_ms") == [3.0, 12.0]
     assert value(found, "token.login_trimmed") == [401]
@@ -196,7 +240,11 @@ def test_rights_of_a_token_with_scope() -> None:
     assert value(found, "token.actions") == [("pull",)]
     assert value(found, "token.sub") == [""], "a bad login with a scope gives a token without a name"
     assert value(found, "token.login") == []
-    other = login(200, scope="repository:other/app:pull", token={"claims": {"access": [{"type": "repository", "name": "other/app", "actions": []}]}})
+    other = login(
+        200,
+        scope="repository:other/app:pull",
+        token={"claims": {"access": [{"type": "repository", "name": "other/app", "actions": []}]}},
+    )
     assert value(read("token.login", material([ping(), other])), "token.actions") == []
 
 
@@ -206,7 +254,10 @@ def test_a_login_of_another_account_does_not_count() -> None:
 
 
 def test_bearer_refused_by_some() -> None:
-    tries = [ping(purpose="bearer", bearer=True, status=status, backend=pod) for status, pod in ((200, "a"), (401, "b"), (200, "a"), (401, "b"))]
+    tries = [
+        ping(purpose="bearer", bearer=True, status=status, backend=pod)
+        for status, pod in ((200, "a"), (401, "b"), (200, "a"), (401, "b"))
+    ]
     found = read("bearer.probe", material([ping(), *tries]))
     assert value(found, "bearer.refused_share") == [0.5]
     assert value(found, "bearer.per_pod") == ["all-or-nothing"]
@@ -216,7 +267,15 @@ def test_bearer_refused_by_some() -> None:
 
 
 def manifest(status: int, body: str = "", method: str = "GET", **more: object) -> Exchange:
-    base = Exchange(f"https://{HOST}/v2/team/app/manifests/1.0", method=method, purpose="manifest-login", login="transcript", tcp="open", status=status, body=body)
+    base = Exchange(
+        f"https://{HOST}/v2/team/app/manifests/1.0",
+        method=method,
+        purpose="manifest-login",
+        login="transcript",
+        tcp="open",
+        status=status,
+        body=body,
+    )
     return replace(base, **more)  # type: ignore[arg-type]
 
 
@@ -231,7 +290,10 @@ def test_the_challenge_to_an_anonymous_request_is_no_verdict() -> None:
         ("artifact team/app:1.0 not found", ("no-artifact",)),
         ("repository team/app not found", ("no-repository",)),
         ("resource not found: repo team/app, tag 1.0 not found", ("upstream-lacks",)),
-        ("current image with 3 vulnerabilities cannot be pulled due to configured policy in 'Prevent images'", ("policy-vul",)),
+        (
+            "current image with 3 vulnerabilities cannot be pulled due to configured policy in 'Prevent images'",
+            ("policy-vul",),
+        ),
         ("The image is not signed by cosign.", ("policy-sign",)),
         ("unauthorized to access repository: team/app, action: pull", ()),
     ],
@@ -244,7 +306,10 @@ def test_what_a_refusal_says(message: str, says: tuple[str, ...]) -> None:
 
 
 def test_platforms_leave_attestations_out() -> None:
-    entries = [{"platform": {"os": os, "architecture": arch}} for os, arch in (("linux", "arm64"), ("unknown", "unknown"), ("windows", "amd64"))]
+    entries = [
+        {"platform": {"os": os, "architecture": arch}}
+        for os, arch in (("linux", "arm64"), ("unknown", "unknown"), ("windows", "amd64"))
+    ]
     body = json.dumps({"mediaType": "application/vnd.oci.image.index.v1+json", "manifests": entries})
     found = read("manifest.get", material([ping(), manifest(200, body)]))
     assert value(found, "manifest.kind") == ["index"]
@@ -266,9 +331,24 @@ def test_blob_redirect_is_followed_by_hand() -> None:
     assert value(read("blob.get", material(node=[ping(), moved])), "blob.redirect_state") == []
 
 
-@pytest.mark.parametrize(("location", "right"), [("/v2/team/app/blobs/uploads/1", True), (f"https://{HOST}/v2/x", True), (f"http://{HOST}/v2/x", False), (f"https://{HOST}:8443/v2/x", False)])
+@pytest.mark.parametrize(
+    ("location", "right"),
+    [
+        ("/v2/team/app/blobs/uploads/1", True),
+        (f"https://{HOST}/v2/x", True),
+        (f"http://{HOST}/v2/x", False),
+        (f"https://{HOST}:8443/v2/x", False),
+    ],
+)
 def test_upload_location(location: str, right: bool) -> None:
-    started = Exchange(f"https://{HOST}/v2/team/app/blobs/uploads/", "POST", purpose="upload", tcp="open", status=202, headers={"location": location})
+    started = Exchange(
+        f"https://{HOST}/v2/team/app/blobs/uploads/",
+        "POST",
+        purpose="upload",
+        tcp="open",
+        status=202,
+        headers={"location": location},
+    )
     assert value(read("upload.start", material([ping(), started])), "upload.location_ok") == [right]
 
 
@@ -306,7 +386,10 @@ def test_trust_by_the_file_in_force(root: Pair) -> None:
 
 def test_refused_only_when_the_whole_pool_is_known(root: Pair) -> None:
     leaf, other = make(HOST, root, hosts=(HOST,)), make("Public Root", ca=True)
-    assert value(read("trust.verify", material(node=[served(leaf)], files=node_files(other.pem))), "trust.accepts_chain") == []
+    assert (
+        value(read("trust.verify", material(node=[served(leaf)], files=node_files(other.pem))), "trust.accepts_chain")
+        == []
+    )
     found = read("trust.verify", material(node=[served(leaf)], files=node_files(None, other.pem)))
     assert value(found, "trust.accepts_chain") == [False]
     assert value(found, "trust.anchor_subject") == ["none"]
@@ -365,7 +448,11 @@ def test_a_token_root_is_not_the_servers_certificate() -> None:
 
 def test_node_clock_beyond_the_window(root: Pair) -> None:
     leaf = make(HOST, root, hosts=(HOST,))
-    files = {"nodes/n1/time.json": json.dumps({"node_time": "2020-01-01T00:00:00Z", "reference_time": NOW.isoformat(), "error_bound_s": 1})}
+    files = {
+        "nodes/n1/time.json": json.dumps(
+            {"node_time": "2020-01-01T00:00:00Z", "reference_time": NOW.isoformat(), "error_bound_s": 1}
+        )
+    }
     found = read("tls.read", material(node=[served(leaf)], files=files))
     assert value(found, "tls.valid_at_node", node="n1") == [False]
     assert value(found, "tls.valid_now", node="n1") == [True]
@@ -381,7 +468,9 @@ def test_bad_documents_are_said_and_nothing_raises() -> None:
         "nodes/n1/node.json": "{", "nodes/n1/containerd-config-dump.toml": "= =",
     }  # fmt: skip
     found = [one for probe in PROBES for one in probe.read(material(files=files), scene())]
-    assert {one.outcome for one in found if one.detail.startswith(("registry/exchanges.json", "harbor/tokens.json"))} == {Outcome.UNPARSABLE}
+    assert {
+        one.outcome for one in found if one.detail.startswith(("registry/exchanges.json", "harbor/tokens.json"))
+    } == {Outcome.UNPARSABLE}
     for probe in PROBES:
         list(probe.wants(material(files=files), scene()))
 
@@ -392,7 +481,9 @@ def requests(probe: str, given: Material, where: Scene) -> list[HttpRequest]:
 
 def test_first_round_pings_from_the_desk_and_a_bounded_sample() -> None:
     many = scene()
-    many = replace(many, incident=replace(many.incident, nodes=tuple(f"n{i}" for i in range(50)), healthy_nodes=("h1", "h2", "h3")))
+    many = replace(
+        many, incident=replace(many.incident, nodes=tuple(f"n{i}" for i in range(50)), healthy_nodes=("h1", "h2", "h3"))
+    )
     asked = requests("tcp.probe", material(), many)
     assert [one.vantage for one in asked] == ["operator", "node/n0", "node/n1", "node/n2", "node/h1", "node/h2"]
 
@@ -401,7 +492,10 @@ def test_other_ports_only_when_the_registry_does_not_answer() -> None:
     dead = Exchange(f"https://{HOST}/v2/", purpose="ping", tcp="refused")
     urls = {one.url for one in requests("tcp.probe", material([dead], [dead]), scene())}
     assert {f"http://{HOST}/v2/", f"https://{HOST}:8443/v2/", f"http://{HOST}:5000/v2/"} <= urls
-    assert requests("tcp.probe", material([ping()], [ping()]), scene(incident=replace(scene().incident, healthy_nodes=()))) == []
+    assert (
+        requests("tcp.probe", material([ping()], [ping()]), scene(incident=replace(scene().incident, healthy_nodes=())))
+        == []
+    )
 
 
 def test_no_login_without_consent_and_only_over_tls_to_the_same_site() -> None:
@@ -410,7 +504,14 @@ def test_no_login_without_consent_and_only_over_tls_to_the_same_site() -> None:
     (first,) = requests("token.login", material([ping()]), willing)
     assert "scope" not in first.url
     for realm in ("http://harbor.corp.example/service/token", "https://auth.attacker.example/token"):
-        assert requests("token.login", material([ping(headers={**API, "www-authenticate": f'Bearer realm="{realm}",service="s"'})]), willing) == []
+        assert (
+            requests(
+                "token.login",
+                material([ping(headers={**API, "www-authenticate": f'Bearer realm="{realm}",service="s"'})]),
+                willing,
+            )
+            == []
+        )
 
 
 def test_repaired_forms_only_after_the_exact_one_failed() -> None:
@@ -421,11 +522,15 @@ def test_repaired_forms_only_after_the_exact_one_failed() -> None:
 
 
 def test_tokens_until_two_keys_and_one_of_each_pod() -> None:
-    pods = {"items": [{"metadata": {"name": "core-a"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}]}
+    pods = {
+        "items": [{"metadata": {"name": "core-a"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}]
+    }
     files = {"harbor/core-pods.json": json.dumps(pods)}
     where = scene(harbor=HarborPlace(namespace="harbor", kube=True))
     wanted = list(BY_ID["token.anon"].wants(material([ping()], files=files), where))
     assert [want.times for want in wanted if isinstance(want, Fetch)] == [8]
     assert [want.document for want in wanted if isinstance(want, KubeGet)] == ["harbor/core-token-core-a.json"]
     files["harbor/tokens.json"] = json.dumps([minted("A"), minted("B")])
-    assert not [want for want in BY_ID["token.anon"].wants(material([ping()], files=files), where) if isinstance(want, Fetch)]
+    assert not [
+        want for want in BY_ID["token.anon"].wants(material([ping()], files=files), where) if isinstance(want, Fetch)
+    ]

@@ -107,7 +107,12 @@ def test_names(names: tuple[str, ...], dialled: str, right: bool) -> None:
 
 
 def test_one_spelling_of_names() -> None:
-    forms = ["C = US, O = Let's Encrypt, CN = R3", "/C=US/O=Let's Encrypt/CN=R3", "CN=R3,O=Let's Encrypt,C=US", "C=US; O=Let's Encrypt; CN=R3"]
+    forms = [
+        "C = US, O = Let's Encrypt, CN = R3",
+        "/C=US/O=Let's Encrypt/CN=R3",
+        "CN=R3,O=Let's Encrypt,C=US",
+        "C=US; O=Let's Encrypt; CN=R3",
+    ]
     assert {canonical_name(form) for form in forms} == {"CN=R3, O=Let's Encrypt, C=US"}
 
 
@@ -159,7 +164,9 @@ def test_served_by_a_real_server(tmp_path: Path, root: Pair, middle: Pair, leaf:
     assert chain.served == 2
     assert verify(chain.certificates, read_pem(root.pem), AT).accepts
     assert links(chain.certificates, chain.served, ()) is True
-    printed = subprocess.run([openssl, "x509", "-noout", "-text"], input=leaf.pem, capture_output=True, text=True, timeout=20, check=True).stdout
+    printed = subprocess.run(
+        [openssl, "x509", "-noout", "-text"], input=leaf.pem, capture_output=True, text=True, timeout=20, check=True
+    ).stdout
     text, pem = read_text(printed)[0], read_pem(leaf.pem)[0]
     for field in ("subject", "issuer", "not_before", "not_after", "names", "subject_key", "issuer_key", "is_ca"):
         assert getattr(text, field) == getattr(pem, field), field

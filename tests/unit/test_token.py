@@ -17,7 +17,12 @@ def jwt(claims: dict[str, object], kid: str = "AAAA:BBBB") -> str:
 
 def test_answer_gives_key_claims_and_times_but_no_signature() -> None:
     access = [{"type": "repository", "name": "team/app", "actions": ["pull"]}]
-    body = json.dumps({"token": jwt({"sub": "ci", "iat": 100, "exp": 1900, "access": access, "jti": "x"}), "issued_at": "2026-11-21T09:38:37Z"})
+    body = json.dumps(
+        {
+            "token": jwt({"sub": "ci", "iat": 100, "exp": 1900, "access": access, "jti": "x"}),
+            "issued_at": "2026-11-21T09:38:37Z",
+        }
+    )
     seen = read_token_answer(body)
     assert seen is not None
     assert (seen.kid, seen.ttl, seen.subject, seen.empty) == ("AAAA:BBBB", 1800.0, "ci", False)
@@ -27,7 +32,11 @@ def test_answer_gives_key_claims_and_times_but_no_signature() -> None:
 
 
 def test_a_bad_login_with_scope_gives_a_token_without_a_name() -> None:
-    seen = read_token_answer(json.dumps({"token": jwt({"iat": 1, "exp": 2, "access": [{"type": "repository", "name": "a/b", "actions": []}]})}))
+    seen = read_token_answer(
+        json.dumps(
+            {"token": jwt({"iat": 1, "exp": 2, "access": [{"type": "repository", "name": "a/b", "actions": []}]})}
+        )
+    )
     assert seen is not None
     assert seen.subject == ""
     assert seen.actions("a/b") == ()
@@ -46,7 +55,16 @@ def test_empty_and_masked_tokens() -> None:
 
 
 def test_records_without_signatures() -> None:
-    records = [{"kid": "K1", "claims": {"iat": 1, "exp": 61}, "issued_at": "2026-11-21T11:26:24Z", "date": "Sat, 21 Nov 2026 11:16:24 GMT", "pod": "core-a"}, {"status": 500}]
+    records = [
+        {
+            "kid": "K1",
+            "claims": {"iat": 1, "exp": 61},
+            "issued_at": "2026-11-21T11:26:24Z",
+            "date": "Sat, 21 Nov 2026 11:16:24 GMT",
+            "pod": "core-a",
+        },
+        {"status": 500},
+    ]
     first, second = read_tokens_json(json.dumps(records))
     assert (first.kid, first.pod, first.status, first.ttl) == ("K1", "core-a", 200, 60.0)
     assert first.issued_at is not None

@@ -81,10 +81,26 @@ def test_loop_gives_one_exchange_for_each_try() -> None:
         ("* Connection timed out after 6000 milliseconds", "timeout", None),
         ("* connect to 192.0.2.7 port 443 failed: No route to host", "unreachable", None),
         ("* Connected to h (192.0.2.7) port 443 (#0)\n* SSL connection timeout", "open", "stalled"),
-        ("* Connected to h (192.0.2.7) port 443 (#0)\n* OpenSSL/3.0.11: error:0A00010B:SSL routines::wrong version number", "open", "plain-http"),
-        ("* Connected to h (192.0.2.7) port 443 (#0)\n* OpenSSL SSL_connect: SSL_ERROR_SYSCALL in connection to h:443", "open", "reset"),
-        ("* Connected to h (192.0.2.7) port 443 (#0)\n* error:0A00045C:SSL routines::tlsv13 alert certificate required", "open", "alert"),
-        ("* Connected to h (192.0.2.7) port 443 (#0)\n* SSL certificate problem: unable to get local issuer certificate", "open", "ok"),
+        (
+            "* Connected to h (192.0.2.7) port 443 (#0)\n* OpenSSL/3.0.11: error:0A00010B:SSL routines::wrong version number",
+            "open",
+            "plain-http",
+        ),
+        (
+            "* Connected to h (192.0.2.7) port 443 (#0)\n* OpenSSL SSL_connect: SSL_ERROR_SYSCALL in connection to h:443",
+            "open",
+            "reset",
+        ),
+        (
+            "* Connected to h (192.0.2.7) port 443 (#0)\n* error:0A00045C:SSL routines::tlsv13 alert certificate required",
+            "open",
+            "alert",
+        ),
+        (
+            "* Connected to h (192.0.2.7) port 443 (#0)\n* SSL certificate problem: unable to get local issuer certificate",
+            "open",
+            "ok",
+        ),
     ],
 )
 def test_where_a_try_ends(line: str, tcp: str, state: str | None) -> None:
@@ -116,12 +132,17 @@ def test_tokens_and_logins_never_stay() -> None:
     assert decode_exchanges(text) == (exchange,)
 
 
-@pytest.mark.parametrize("text", ["", "\x00\xff", "$ curl 'https://[broken", "< HTTP/1.1 abc", "$ curl -u", "> GET\n<\n*", '$ curl "http://h/'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "\x00\xff", "$ curl 'https://[broken", "< HTTP/1.1 abc", "$ curl -u", "> GET\n<\n*", '$ curl "http://h/'],
+)
 def test_garbage_is_no_error(text: str) -> None:
     assert isinstance(read_transcript(text), tuple)
 
 
-@pytest.mark.parametrize("text", ["{}", "[1]", '[{"url": 3}]', "nope", '[{"method": "GET"}]', '[{"url": "https://h/", "tls": {"chain": 1}}]'])
+@pytest.mark.parametrize(
+    "text", ["{}", "[1]", '[{"url": 3}]', "nope", '[{"method": "GET"}]', '[{"url": "https://h/", "tls": {"chain": 1}}]']
+)
 def test_bad_exchanges_say_what_is_wrong(text: str) -> None:
     with pytest.raises(ValueError, match=r"exchange|JSON|list"):
         decode_exchanges(text)
