@@ -70,8 +70,8 @@ class Table(Vertical):
     Table.-empty > Rows { display: none; }
     """
 
-    class Chosen(Message):
-        """A row was chosen."""
+    class _About(Message):
+        """About one row. `Chosen` and `Moved` are siblings: a handler of one must not run for the other."""
 
         def __init__(self, table: Table, row: str) -> None:
             super().__init__()
@@ -82,7 +82,10 @@ class Table(Vertical):
         def control(self) -> Table:
             return self.table
 
-    class Moved(Chosen):
+    class Chosen(_About):
+        """A row was chosen."""
+
+    class Moved(_About):
         """The cursor stands on another row."""
 
     def __init__(self, columns: Sequence[Column], *, id: str, head: bool = True, ends: bool = True) -> None:  # noqa: A002 - Textual's name
