@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
-from urllib.parse import SplitResult, unquote, urlencode, urljoin, urlsplit
+from urllib.parse import SplitResult, unquote, urlencode, urlsplit
 
 import anyio
 import httpcore
@@ -120,7 +120,7 @@ class LiveHttp:
             return bare
         if challenge is None:
             return await self.send(request) if request.credential is not None else bare
-        realm = token_url(challenge.parameters, request.url)
+        realm = token_url(challenge.parameters)
         if not realm:
             return replace(bare, error=f"the challenge's realm is no URL: {challenge.parameters.get('realm', '')!r}")
         if request.credential is not None and not same_site(place, realm):
@@ -441,9 +441,9 @@ def _proxy_login(proxy: SplitResult) -> str:
     return f"Proxy-Authorization: Basic {base64.b64encode(pair).decode()}\r\n"
 
 
-def token_url(params: Mapping[str, str], url: str) -> str:
+def token_url(params: Mapping[str, str]) -> str:
     """Where the challenge's token is to be had: realm, service and scope. Empty when the realm is no http(s) URL."""
-    realm = urljoin(url, params.get("realm", ""))
+    realm = params.get("realm", "")  # absolute or nothing: the runtimes do not resolve a relative one either
     query = urlencode([(name, value) for name in ("service", "scope") if (value := params.get(name))], safe=":/,*")
     try:
         parts = _split(realm)
@@ -457,8 +457,14 @@ def same_site(authority: str, realm: str) -> bool:
     host, other = authority.rpartition(":")[0], urlsplit(realm).hostname or ""
     if host == other:
         return True
-    parent = ".".join(host.split(".")[1:]) if host.count(".") >= 2 and not host.replace(".", "").isdigit() else host
-    return parent.count(".") >= 1 and (other == parent or other.endswith(f".{parent}"))
+    if host.count(".") < 2 or host.replace(".", "").isdigit():
+        return False
+    parent = host.partition(".")[2]
+    second, _, top = parent.rpartition(".")
+    # `co.uk`, `com.au`: what looks like a registry of domains is nobody's own parent.
+    if "." not in second and len(top) == 2 and len(second) <= 3:
+        return False
+    return other == parent or other.endswith(f".{parent}")
 
 
 def dumps(body: Any) -> bytes:

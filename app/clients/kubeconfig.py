@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +18,7 @@ from kubernetes import client
 from kubernetes.config import ConfigException, incluster_config
 from kubernetes.config.kube_config import FileOrData, KubeConfigLoader, KubeConfigMerger
 
+from app.clients import process
 from app.errors import KubeconfigError
 
 DEFAULT = "~/.kube/config"
@@ -222,15 +222,7 @@ def run_plugin(spec: Mapping[str, Any], folder: str, cluster: Mapping[str, Any],
     # A name with a slash is meant relative to the kubeconfig, as kubectl takes it.
     program = os.path.join(folder, command[0]) if "/" in command[0] and folder else command[0]
     try:
-        done = subprocess.run(
-            [program, *command[1:]],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        done = process.run([program, *command[1:]], timeout, environment)
     except FileNotFoundError as error:
         raise KubeconfigError(
             f"The credential plugin {command[0]!r} of this context is not installed.",
@@ -240,15 +232,15 @@ def run_plugin(spec: Mapping[str, Any], folder: str, cluster: Mapping[str, Any],
         raise KubeconfigError(
             f"The credential plugin {command[0]!r} may not be run.", "Check its file mode."
         ) from error
-    except subprocess.TimeoutExpired as error:
+    except TimeoutError as error:
         raise KubeconfigError(
             f"The credential plugin {command[0]!r} did not end within {timeout:.0f} s.",
             "Log in by hand once (it may be waiting for a browser), then try again.",
         ) from error
-    if done.returncode:
+    if done.code:
         said = " ".join(done.stderr.split())[:300]
         raise KubeconfigError(
-            f"The credential plugin {command[0]!r} failed (exit {done.returncode}): {said or 'it said nothing'}",
+            f"The credential plugin {command[0]!r} failed (exit {done.code}): {said or 'it said nothing'}",
             "Log in by hand (the plugin's own login command), then try again.",
         )
     try:

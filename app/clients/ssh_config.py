@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import paramiko
 
+from app.clients import process
 from app.errors import UsageError
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:%-]*")
@@ -159,19 +159,12 @@ def _options(host: str, settings: SshSettings) -> dict[str, list[str]]:
     flags += ["-p", str(settings.port)] if settings.port else []
     flags += ["-J", settings.jump] if settings.jump else []
     try:
-        done = subprocess.run(
-            [program, "-G", *flags, "--", host],
-            capture_output=True,
-            text=True,
-            timeout=15,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except subprocess.TimeoutExpired as error:
+        done = process.run([program, "-G", *flags, "--", host], 15)
+    except TimeoutError as error:
         raise UsageError(
             f"ssh -G {host} did not end within 15 s.", "Look for a Match exec in ssh_config that hangs."
         ) from error
-    if done.returncode:
+    if done.code:
         raise UsageError(
             f"ssh -G {host} failed: {done.stderr.strip()}", "Check ssh_config, or name another file with -F."
         )

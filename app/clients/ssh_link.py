@@ -7,6 +7,7 @@ by itself.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -138,6 +139,7 @@ class ParamikoLink:
         self.target = target
         self.notes = target.notes
         self._chain: list[TellingTransport] = []
+        self._session = False
         try:
             before: TellingTransport | None = None
             for hop in (*target.jumps, target):
@@ -155,13 +157,28 @@ class ParamikoLink:
         return bool(self._chain) and self.transport.is_active()
 
     def shell(self, command: str, timeout: float) -> Stream:
+        self._session = True
         channel = self.transport.open_session(timeout=timeout)
         channel.settimeout(timeout)
         channel.exec_command(command)
         return channel
 
     def forward(self, host: str, port: int, timeout: float) -> Stream:
+        self._prompt(timeout)
         return self.transport.forward(host, port, timeout)
+
+    def _prompt(self, timeout: float) -> None:
+        """sshd sends small packets at once only after a session was opened on the connection (seen with 9.2: an answer took 40 ms more
+        before), and how long an answer takes is evidence."""
+        if self._session:
+            return
+        self._session = True
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            channel = self.transport.open_session(timeout=min(timeout, 5))
+            channel.settimeout(min(timeout, 5))
+            channel.exec_command("true")
+            channel.recv(1)
+            channel.close()
 
     def close(self) -> None:
         for transport in reversed(self._chain):
