@@ -181,6 +181,7 @@ def _order(
         int(standing.certainty is Certainty.OUT),
         _KIND_ORDER[standing.kind],
         standing.certainty.rank,
+        not any(judgement.open_set for judgement in group),
         not any(judgement.grounded for judgement in group),
         -len(texts) / max(total, 1),
         -max(judgement.score for judgement in group),

@@ -34,6 +34,8 @@ class Judgement:
     """True likely sets and supports."""
     texts: frozenset[str]
     true_proof: bool
+    open_set: bool
+    """Some proof or likely set is not known to be false."""
     blocked: str = ""
     """Why a full proof set is only likely."""
 
@@ -151,11 +153,13 @@ def _judge_one(finding: Finding, view: View, target: Target, text: TextSeen) -> 
             blocked = "not yet known: whose host refused"
     if certainty.rank < finding.cap.rank:
         certainty = finding.cap
+    sets = (*(item[2] for item in proofs), *(item[1] for item in spoken), *(item[2] for item in likely))
+    open_set = any(verdict.truth is not False for verdict in sets)
     grounded = _grounded(decisive) or any(_grounded(verdict) for _, verdict in supports if verdict.truth is True)
     grounded = grounded or any(_grounded(verdict) for _, _, verdict in likely if verdict.truth is True)
     return Judgement(
         finding, target, certainty, winning, role, because, grounded, score,
-        frozenset({text.id} if certainty is not Certainty.OUT else ()), bool(full), blocked,
+        frozenset({text.id} if certainty is not Certainty.OUT else ()), bool(full), open_set, blocked,
     )  # fmt: skip
 
 
