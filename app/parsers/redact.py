@@ -15,7 +15,7 @@ from typing import Final
 
 from app.model.masked import MASK, Masked, fingerprint
 
-__all__ = ["MASK", "Masked", "clean", "fingerprint", "redact"]
+__all__ = ["MASK", "Masked", "clean", "fingerprint", "is_secret_key", "redact"]
 
 # --- terminal control ---------------------------------------------------------------------------------------------
 
@@ -192,6 +192,14 @@ def redact(text: str) -> str:
         if any(needle in lower for needle in needles):
             text = pattern.sub(keep, text)
     return _BASE64.sub(_base64, _lines(text))
+
+
+_SECRET_KEY = re.compile(rf"(?:{_JSON_KEYS})", re.IGNORECASE)
+
+
+def is_secret_key(key: str) -> bool:
+    """Whether the text under this key of a JSON object is a secret by its name."""
+    return _SECRET_KEY.fullmatch(key) is not None
 
 
 def _quoted(match: re.Match[str]) -> str:
