@@ -20,7 +20,7 @@ from app.probes.registry_scene import registry_of
 from app.probes.runtime import asked_nodes
 from app.probes.runtime_attempt import pick
 from app.probes.runtime_config import namespace_of, nodes_of, whose
-from app.probes.runtime_files import NodeFiles
+from app.probes.runtime_files import NodeFiles, files_of
 from app.pullplan.containerd import hostname
 
 DNS = ("dns.answer", "dns.addresses", "dns.cluster_name")
@@ -232,7 +232,7 @@ def wants_kubelet(material: Material, scene: Scene) -> Iterable[Want]:
 def wants_proxy(material: Material, scene: Scene) -> Iterable[Want]:
     """The environment of the runtime's process, unit files, and the wrong places."""
     for node in asked_nodes(scene):
-        rancher = NodeFiles(material, node).rancher
+        rancher = files_of(material, node).rancher
         units = {"k3s": ("k3s", "k3s-agent"), "rke2": ("rke2-server", "rke2-agent")}.get(rancher, ())
         if not _asked(material, node, "environ-containerd.txt"):
             yield NodeItem(node, Command("environ", ("containerd",)))
@@ -260,16 +260,10 @@ def wants_disk(material: Material, scene: Scene) -> Iterable[Want]:
             yield NodeItem(node, Command("df"))
 
 
-def wants_content(material: Material, scene: Scene) -> Iterable[Want]:
-    for node in asked_nodes(scene):
-        if not _asked(material, node, "images.txt"):
-            yield NodeItem(node, Command("images"))
-
-
 def wants_client(material: Material, scene: Scene) -> Iterable[Want]:
     """Only where docker is the runtime."""
     for node in asked_nodes(scene):
-        if NodeFiles(material, node).versions.runtime == "docker" and not _asked(
+        if files_of(material, node).versions.runtime == "docker" and not _asked(
             material, node, "/etc/docker/daemon.json"
         ):
             yield NodeItem(node, File("/etc/docker/daemon.json"))
@@ -282,6 +276,6 @@ PROBES: tuple[Probe, ...] = (
     Probe("proxy.read", host_proxy.FACTS, host_proxy.read, wants_proxy),
     Probe("dns.read", DNS, read_dns, wants_dns),
     Probe("disk.read", ("disk.free",), read_disk, wants_disk),
-    Probe("content.read", ("content.gap",), read_content, wants_content),
+    Probe("content.read", ("content.gap",), read_content),
     Probe("tool.result", ("tool.crictl",), read_tools),
 )

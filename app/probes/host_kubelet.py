@@ -93,7 +93,7 @@ def _logins(files: NodeFiles, host: str) -> dict[str, Value]:
     serving = [path for path in unread if not host or _serves(_config(files, path), host)]
     if serving:
         facts["kubelet.login_unread"] = serving[0]
-    elif unread or files.systematic:
+    elif files.absent("/root/.docker/config.json") or "/root/.docker/config.json" in unread:
         facts["kubelet.login_unread"] = ""
     return facts
 

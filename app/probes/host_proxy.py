@@ -138,7 +138,9 @@ def _unit_files(files: NodeFiles) -> Iterable[tuple[str, str]]:
 
 def _loaded(files: NodeFiles, path: str) -> bool | None:
     """False for a file that is newer than the process, or that systemd says it has not read."""
-    if "NeedDaemonReload=yes" in (files.text("unit.txt") or ""):
+    if "NeedDaemonReload=yes" in (files.text("unit.txt") or "") or (
+        files.service is not None and files.service.need_reload
+    ):
         return False
     service, stamp = files.service, files.mtime(path)
     if service is None or service.since is None or stamp is None:

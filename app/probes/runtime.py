@@ -9,7 +9,7 @@ from app.model.material import Material
 from app.ports import Command, File, Journal, Tree
 from app.probes import runtime_attempt, runtime_config, runtime_hosts, runtime_k3s, runtime_plan
 from app.probes.base import NodeItem, Probe, Scene, Want
-from app.probes.runtime_files import RANCHER, NodeFiles
+from app.probes.runtime_files import RANCHER, files_of
 from app.probes.runtime_setup import node_setup
 
 LOG_WORDS: Final = (
@@ -32,10 +32,10 @@ def _missing(material: Material, node: str, name: str) -> bool:
 def wants_config(material: Material, scene: Scene) -> Iterable[Want]:
     """First round: releases, units, the usual files. Second: what those point to (another config_path, imports)."""
     for node in asked_nodes(scene):
-        files = NodeFiles(material, node)
+        files = files_of(material, node)
         if _missing(material, node, "versions.txt"):
             yield NodeItem(node, Command("versions"))
-            yield NodeItem(node, Command("unit", ("containerd",)))
+            yield NodeItem(node, Command("unit"))
             yield NodeItem(node, Command("crictl-info"))
         rancher = (files.rancher,) if files.rancher else RANCHER if not files.versions.distro else ()
         if not files.rancher and _missing(material, node, "/etc/containerd/config.toml"):
@@ -50,14 +50,12 @@ def wants_config(material: Material, scene: Scene) -> Iterable[Want]:
                 yield NodeItem(node, File(f"/etc/rancher/{name}/config.yaml"))
                 yield NodeItem(node, Tree(f"/var/lib/rancher/{name}/agent/etc/containerd"))
                 yield NodeItem(node, Command("processes"))
-                units = ("k3s", "k3s-agent") if name == "k3s" else ("rke2-server", "rke2-agent")
-                yield from (NodeItem(node, Command("unit", (unit,))) for unit in units)
         if files.versions.runtime:
             yield from _second(material, node)
 
 
 def _second(material: Material, node: str) -> Iterable[Want]:
-    setup = node_setup(NodeFiles(material, node))
+    setup = node_setup(files_of(material, node))
     main = setup.main
     for pattern in main.imports if main is not None else ():
         folder = pattern.rpartition("/")[0]
@@ -96,7 +94,7 @@ def _second(material: Material, node: str) -> Iterable[Want]:
 def wants_crio(material: Material, scene: Scene) -> Iterable[Want]:
     """Only where CRI-O runs."""
     for node in asked_nodes(scene):
-        if NodeFiles(material, node).versions.runtime == "cri-o" and _missing(
+        if files_of(material, node).versions.runtime == "cri-o" and _missing(
             material, node, "/etc/containers/registries.conf"
         ):
             yield NodeItem(node, File("/etc/containers/registries.conf"))
@@ -109,7 +107,7 @@ def wants_crio(material: Material, scene: Scene) -> Iterable[Want]:
 def wants_log(material: Material, scene: Scene) -> Iterable[Want]:
     """The runtime's log around the failure; k3s and RKE2 write it to a file."""
     for node in asked_nodes(scene):
-        files = NodeFiles(material, node)
+        files = files_of(material, node)
         if files.rancher:
             path = f"/var/lib/rancher/{files.rancher}/agent/containerd/containerd.log"
             if _missing(material, node, path):

@@ -117,8 +117,9 @@ def _host(error: str) -> str:
 
 
 _KINDS = (
+    ("proxyconnect", "proxy"),
     ("x509", "x509"), ("server gave HTTP response", "http-answer"), ("no such host", "no-such-host"), ("connection refused", "refused"),
-    ("i/o timeout", "timeout"), ("deadline exceeded", "timeout"), ("proxyconnect", "proxy"), ("server misbehaving", "dns"), ("no basic auth", "401"),
+    ("i/o timeout", "timeout"), ("deadline exceeded", "timeout"), ("server misbehaving", "dns"), ("no basic auth", "401"),
 )  # fmt: skip
 
 

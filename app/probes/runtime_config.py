@@ -8,7 +8,7 @@ from app.model.evidence import Evidence, Of, Value
 from app.model.material import Material
 from app.parsers.journal import boot
 from app.probes.base import Scene
-from app.probes.runtime_files import NodeFiles
+from app.probes.runtime_files import NodeFiles, files_of
 from app.probes.runtime_setup import SLACK, main_path, node_setup
 from app.pullplan.containerd import hostname
 from app.pullplan.inputs import NodeSetup
@@ -43,7 +43,7 @@ _LISTS = frozenset(
 def nodes_of(material: Material) -> Iterable[tuple[str, NodeFiles]]:
     """Every node of which a file is known."""
     for name in material.nodes():
-        yield name, NodeFiles(material, name)
+        yield name, files_of(material, name)
 
 
 def whose(scene: Scene, node: str) -> Of:

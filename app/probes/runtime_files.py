@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from app.model.evidence import Evidence, Outcome, Value
 from app.model.material import Document, Material
@@ -26,9 +27,13 @@ _PROCESS = re.compile(r"^\s*(\d+)\s+((?:\w{3} )?\w{3}\s+\d+ [\d:]{8} \d{4})\s+(.
 
 @dataclass(frozen=True, slots=True)
 class FileStat:
-    """One file as a listing shows it."""
+    """One file or folder as a listing shows it."""
 
     absent: bool = False
+    directory: bool = False
+    listed: bool = False
+    """The root of a listing: everything below it is known, unless `complete` is false."""
+    complete: bool = True
     mtime: float | None = None
     size: int | None = None
     mode: str = ""
@@ -43,6 +48,7 @@ class Unit:
     pid: int = 0
     cmdline: tuple[str, ...] = ()
     fragment: str = ""
+    need_reload: bool = False
 
 
 class NodeFiles:
@@ -80,27 +86,38 @@ class NodeFiles:
         found: dict[str, FileStat] = {}
         for line in (self.text("files.txt") or "").splitlines():
             if match := _FOUND.match(line):
-                found[match[6]] = FileStat(mtime=_stamp(match[4]), size=int(match[5]), mode=match[2])
+                found[match[6]] = FileStat(
+                    directory=match[1] == "d", mtime=_stamp(match[4]), size=int(match[5]), mode=match[2]
+                )
         listed = self.json("stat.json")
         for path, value in listed.items() if isinstance(listed, dict) else ():
             if isinstance(value, dict):
                 mtime, size = value.get("mtime"), value.get("size")
                 found[str(path)] = FileStat(
-                    value.get("absent") is True,
-                    float(mtime) if isinstance(mtime, int | float) else None,
-                    size if isinstance(size, int) else None,
-                    str(value.get("mode") or ""),
-                    str(value.get("sha256") or ""),
+                    absent=value.get("absent") is True,
+                    directory=value.get("directory") is True,
+                    listed=value.get("listed") is True,
+                    complete=value.get("complete") is not False,
+                    mtime=float(mtime) if isinstance(mtime, int | float) else None,
+                    size=size if isinstance(size, int) else None,
+                    mode=str(value.get("mode") or ""),
+                    sha256=str(value.get("sha256") or ""),
                 )
+        return found
+
+    @cached_property
+    def _own_times(self) -> Mapping[str, float]:
+        """Times that the collector noted with the documents themselves."""
+        found: dict[str, float] = {}
         prefix = self.prefix + "/"
         for document in self.material:
             if document.path.startswith(prefix) and document.mtime is not None:
-                found[document.path.removeprefix(self.prefix)] = FileStat(mtime=document.mtime)
+                found[document.path.removeprefix(self.prefix)] = document.mtime
         return found
 
     def mtime(self, path: str) -> float | None:
         stat = self.stats.get(path)
-        return stat.mtime if stat else None
+        return stat.mtime if stat is not None and stat.mtime is not None else self._own_times.get(path)
 
     def absent(self, path: str) -> bool:
         """Seen not to be there."""
@@ -112,11 +129,16 @@ class NodeFiles:
 
     def listed(self, folder: str) -> bool:
         """Somebody listed the folder, so that a file which is not known is not there."""
-        return (
-            self.document(folder) is not None
-            or any(path == folder or path.startswith(folder + "/") for path in self.stats)
-            or self.systematic
-        )
+        roots = [folder]
+        while roots[-1] not in ("/", ""):
+            roots.append(roots[-1].rpartition("/")[0])
+        for root in roots:
+            stat = self.stats.get(root or "/")
+            if stat is not None and (stat.listed or stat.absent):
+                return stat.complete
+        if self.document("stat.json") is not None:
+            return False
+        return self.systematic or any(path == folder or path.startswith(folder + "/") for path in self.stats)
 
     @cached_property
     def systematic(self) -> bool:
@@ -140,6 +162,7 @@ class NodeFiles:
                     pid if isinstance(pid, int) else 0,
                     tuple(str(word) for word in line) if isinstance(line, list) else (),
                     str(value.get("fragment") or ""),
+                    value.get("need_reload") is True,
                 )
         for path in ("unit.txt", "containerd-unit.txt", "unit-containerd.txt"):
             shown = {
@@ -288,6 +311,17 @@ class NodeFiles:
                     command=document.source,
                 )
         return None
+
+
+_KNOWN: WeakKeyDictionary[Material, dict[str, NodeFiles]] = WeakKeyDictionary()
+
+
+def files_of(material: Material, node: str) -> NodeFiles:
+    """The readings of a node, made once for all probes of a round (a Material never changes)."""
+    known = _KNOWN.setdefault(material, {})
+    if node not in known:
+        known[node] = NodeFiles(material, node)
+    return known[node]
 
 
 def _stamp(text: str) -> float | None:

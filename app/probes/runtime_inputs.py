@@ -19,7 +19,7 @@ from app.parsers.x509_verify import issued_by, may_sign, verify
 from app.probes.base import Scene
 from app.probes.registry_net import chains
 from app.probes.registry_scene import registry_of
-from app.probes.runtime_files import NodeFiles
+from app.probes.runtime_files import NodeFiles, files_of
 from app.probes.runtime_setup import node_setup
 from app.pullplan.containerd import with_port
 from app.pullplan.inputs import Failure, NodeSetup, PlanInputs, PullSecret, View
@@ -130,7 +130,7 @@ def _judge_files(material: Material, scene: Scene, node: NodeSetup, found: dict[
     """Each CA file of the node against each chain that was served."""
     texts = {
         path: text
-        for path, text in NodeFiles(material, node.name).below("/").items()
+        for path, text in files_of(material, node.name).below("/").items()
         if "-----BEGIN CERTIFICATE" in text
     }
     for chain in chains(registry_of(material, scene)):
@@ -298,12 +298,12 @@ def plan_inputs(material: Material, scene: Scene, name: str, image: str = "") ->
     image = image or scene.incident.image or ""
     if not image:
         return None
-    files = NodeFiles(material, name)
+    files = files_of(material, name)
     node = node_setup(files)
     failure = failure_of(scene)
     path, logins = node_logins(files)
     healthy = tuple(
-        node_setup(NodeFiles(material, other))
+        node_setup(files_of(material, other))
         for other in scene.incident.healthy_nodes
         if other != name and other in material.nodes()
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from weakref import WeakKeyDictionary
 
 from app.parsers.containerd_config import ConfigFile, Registry, parse_config, parse_crictl_info
 from app.parsers.hosts_toml import parse_hosts_toml
@@ -38,8 +39,18 @@ def main_path(files: NodeFiles) -> str:
     return MAIN
 
 
+_SETUPS: WeakKeyDictionary[NodeFiles, NodeSetup] = WeakKeyDictionary()
+
+
 def node_setup(files: NodeFiles) -> NodeSetup:
-    """Everything that the files say about the choice of hosts."""
+    """Everything that the files say about the choice of hosts; made once for each reading."""
+    known = _SETUPS.get(files)
+    if known is None:
+        known = _SETUPS[files] = _setup(files)
+    return known
+
+
+def _setup(files: NodeFiles) -> NodeSetup:
     versions = files.versions
     path = main_path(files)
     text = files.text(path)
@@ -118,30 +129,27 @@ def _certs(files: NodeFiles, node: NodeSetup) -> tuple[CertsDir, ...]:
     for root in dict.fromkeys(wanted):
         inside = files.below(root)
         listed = {path for path in files.stats if path.startswith(root + "/")}
-        if not inside and not listed and not files.absent(root) and not files.listed(root):
-            continue
-        found.append(
-            CertsDir(
-                root, tuple(_directories(files, root, inside)), bool(inside) or files.absent(root) or files.listed(root)
-            )
-        )
+        # Copied by hand together with the main file: taken for the whole tree.
+        by_hand = bool(inside) and node.main is not None and files.document("stat.json") is None
+        whole = files.absent(root) or files.listed(root) or by_hand
+        if inside or listed or whole:
+            found.append(CertsDir(root, tuple(_directories(files, root)), whole))
     return tuple(found)
 
 
-def _directories(files: NodeFiles, root: str, inside: object) -> list[HostsDir]:
+def _directories(files: NodeFiles, root: str) -> list[HostsDir]:
+    """Every folder below a root that may be an entry, empty ones included."""
     texts = files.below(root)
-    del inside
     names: dict[str, list[str]] = {}
-    for path in (
-        *texts,
-        *(path for path, stat in files.stats.items() if path.startswith(root + "/") and not stat.absent),
-    ):
+    below = {path: stat for path, stat in files.stats.items() if path.startswith(root + "/") and not stat.absent}
+    for path in (*texts, *below):
         relative = path.removeprefix(root + "/")
+        if path in below and below[path].directory:
+            names.setdefault(relative, [])
+            continue
         folder, _, name = relative.rpartition("/")
         if folder and name not in names.setdefault(folder, []):
             names[folder].append(name)
-        elif not folder:
-            names.setdefault(relative, [])
     found = []
     for folder, everything in names.items():
         # A directory that only holds a directory is no entry of its own (`https:` of `https:/host`).
