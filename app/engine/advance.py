@@ -134,7 +134,7 @@ def _sole_survivors(judgements: dict[str, list[Judgement]]) -> None:
             replace(
                 judgement, certainty=Certainty.LIKELY, role="sole survivor", blocked="its look-alikes are ruled out"
             )
-            if judgement.certainty is Certainty.POSSIBLE
+            if judgement.certainty is Certainty.POSSIBLE and judgement.open_set
             else judgement
             for judgement in found
         ]
