@@ -50,8 +50,9 @@ class HarborPilotApp(App[None]):
     TITLE = "Harbor Pilot"
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[Any]] = [
+        Binding("ctrl+p", "command_palette", "palette", show=False, priority=True, id="app.palette_ctrl"),
         Binding("colon", "command_palette", "palette", show=False, id="app.palette"),
-        Binding("f10", "quit", "quit", show=False),
+        Binding("f10", "quit", "quit", show=False, id="app.quit_alias"),
     ]
     CSS = """
     Toast { max-width: 76; }
@@ -245,7 +246,8 @@ class HarborPilotApp(App[None]):
             if not (view.auto and view.can_continue):
                 return
             before = (view.step.next, view.collected, len(view.evidence))
-            async for view in self.desk.collect_next():
+            async for newer in self.desk.collect_next():
+                view = newer
                 if screen.is_attached:
                     screen.show(view)
             if before == (view.step.next, view.collected, len(view.evidence)):
@@ -327,8 +329,9 @@ class HarborPilotApp(App[None]):
     async def _show_or_push(self, module: str, name: str, view: object) -> None:
         """Draw a view on the screen of its kind when that is on top, else push one."""
         kind = _screen(module, name)
-        if type(self.screen) is kind:
-            self.screen.show(view)
+        top: Any = self.screen
+        if type(top) is kind:
+            top.show(view)
         else:
             await self.push_screen(kind(view))
 
