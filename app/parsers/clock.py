@@ -99,12 +99,13 @@ def parse_time_json(text: str) -> Offset:
     there, here = parse_time(data.get("node_time")), parse_time(data.get("reference_time"))
     if there is None or here is None:
         raise ValueError("node_time or reference_time is missing or no time")
-    bound = data.get("error_bound_s")
-    stated = isinstance(bound, int | float) and not isinstance(bound, bool) and bound >= 0
-    synced = data.get("synced")
-    return Offset(
-        there - here, float(bound) if stated else _UNSTATED_BOUND, synced if isinstance(synced, bool) else None
+    given, synced = data.get("error_bound_s"), data.get("synced")
+    bound = (
+        float(given)
+        if isinstance(given, int | float) and not isinstance(given, bool) and given >= 0
+        else _UNSTATED_BOUND
     )
+    return Offset(there - here, bound, synced if isinstance(synced, bool) else None)
 
 
 def parse_ping_json(text: str) -> Offset:

@@ -69,7 +69,7 @@ def decode_jwt(token: str) -> tuple[str | None, Mapping[str, Any]]:
         raise ValueError("not a JWT")
     header, claims = _part(parts[0]), _part(parts[1])
     kid = header.get("kid")
-    kept = {key: claims[key] for key in _CLAIMS if key in claims}
+    kept: dict[str, Any] = {key: claims[key] for key in _CLAIMS if key in claims}
     return (str(kid) if kid else None), MappingProxyType(kept)
 
 

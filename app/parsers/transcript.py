@@ -7,16 +7,16 @@ no scheme is known the URL begins with `//`, and where no host is known it is on
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from app.model.exchange import Exchange, TlsSeen
 from app.parsers.clock import parse_time
 from app.parsers.token import hide_tokens, read_token_answer, to_mapping
+from app.parsers.transcript_command import Command, login_of, purpose_of, read_command, with_login
 from app.parsers.x509 import canonical_name
 
 _COMMAND: Final = re.compile(
@@ -26,7 +26,6 @@ _REQUEST: Final = re.compile(r"^> ([A-Z]+) (\S+)(?: HTTP/[\d.]+)?\s*$")
 _STATUS: Final = re.compile(r"^<? ?HTTP/[\d.]+ (\d{3})\b")
 _HEADER: Final = re.compile(r"^([<>]) ([A-Za-z][A-Za-z0-9-]*):[ ]?(.*)$")
 _TRY: Final = re.compile(r"^\s*(\d{3})\s+(\d+(?:[.,]\d+)?)\s*(ms|s)?\s*$")
-_LOOP: Final = re.compile(r"\$\(\s*seq\s+(?:1\s+)?(\d+)\s*\)|\{1\.\.(\d+)\}")
 _NEVER_KEPT: Final = frozenset({"set-cookie", "authorization", "proxy-authorization", "cookie"})
 _BODY: Final = 16_384
 
@@ -70,28 +69,10 @@ _UNVERIFIED: Final = (
 
 
 @dataclass
-class _Command:
-    """What a command line says before anything is answered."""
-
-    text: str = ""
-    urls: tuple[str, ...] = ()
-    method: str = ""
-    login: bool = False
-    bearer: bool = False
-    user: str = ""
-    anchors: str = "os-bundle"
-    insecure: bool = False
-    head: bool = False
-    body_dropped: bool = False
-    tries: int | None = None
-    proxy: str = ""
-
-
-@dataclass
 class _Seen:
     """One request while its lines are read."""
 
-    command: _Command
+    command: Command
     number: int
     method: str = ""
     path: str = ""
@@ -127,124 +108,22 @@ def read_transcript(text: str, vantage: str = "operator", taken_at: float | None
     return tuple(found)
 
 
-def _commands(text: str) -> Iterator[tuple[_Command, list[str]]]:
-    current, lines = _Command(), list[str]()
+def _commands(text: str) -> Iterator[tuple[Command, list[str]]]:
+    current, lines = Command(), list[str]()
     for line in text.splitlines():
         match = _COMMAND.match(line)
         if match:
             if lines or current.text:
                 yield current, lines
-            current, lines = _read_command(match["text"]), []
+            current, lines = read_command(match["text"]), []
         else:
             lines.append(line)
     if lines or current.text:
         yield current, lines
 
 
-def _read_command(text: str) -> _Command:
-    command = _Command(text=text.strip())
-    loop = _LOOP.search(text)
-    if loop:
-        command.tries = int(loop[1] or loop[2])
-    inner = re.search(r"\bcurl\b.*", text)
-    if not inner:
-        return command
-    try:
-        words = shlex.split(inner[0].split("; done")[0], posix=True)
-    except ValueError:
-        words = inner[0].replace("'", " ").replace('"', " ").split()
-    urls: list[str] = []
-    following = ""
-    for word in words[1:]:
-        if following:
-            _option(command, following, word)
-            following = ""
-        elif word.startswith("--") and "=" in word:
-            _option(command, *word.split("=", 1))
-        elif word in _WITH_VALUE:
-            following = word
-        elif word in ("-I", "--head"):
-            command.head = True
-        elif word.startswith("-") and not word.startswith("--"):
-            command.head = command.head or "I" in word
-            command.insecure = command.insecure or "k" in word
-            if word[-1] in "oXHuwdmxE" and word not in ("-o", "-X"):
-                following = f"-{word[-1]}"
-        elif word == "--insecure":
-            command.insecure = True
-        elif re.match(r"^[a-z]+://", word):
-            urls.append(word)
-        elif re.match(r"^[A-Za-z0-9][\w.-]*(:\d+)?/", word) and not urls:
-            urls.append(f"http://{word}")
-    if not urls:
-        # Quotes that redaction left open: the address is still there.
-        urls = re.findall(r"[a-z]+://[^\s'\"]+", inner[0])[:1]
-    command.bearer = command.bearer or bool(re.search(r"(?i)authorization:\s*bearer", inner[0]))
-    command.urls = tuple(urls)
-    return command
-
-
-_WITH_VALUE: Final = frozenset(
-    [
-        "-o",
-        "--output",
-        "-X",
-        "--request",
-        "-H",
-        "--header",
-        "-u",
-        "--user",
-        "-w",
-        "--write-out",
-        "-d",
-        "--data",
-        "--data-binary",
-        "-m",
-        "--max-time",
-        "--connect-timeout",
-        "--cacert",
-        "--capath",
-        "--cert",
-        "-E",
-        "--key",
-        "-x",
-        "--proxy",
-        "--resolve",
-        "--connect-to",
-        "-A",
-        "--user-agent",
-        "-e",
-        "--retry",
-        "--noproxy",
-        "-D",
-        "--dump-header",
-        "--interface",
-    ]
-)
-
-
-def _option(command: _Command, name: str, value: str) -> None:
-    if name in ("-u", "--user"):
-        command.login = True
-        user = value.partition(":")[0]
-        command.user = "" if user.startswith("<") else user
-    elif name in ("-H", "--header"):
-        if re.match(r"(?i)authorization:\s*basic", value):
-            command.login = True
-        elif re.match(r"(?i)authorization:\s*bearer", value):
-            command.bearer = True
-    elif name in ("-X", "--request"):
-        command.method = value.upper()
-    elif name in ("--cacert", "--capath"):
-        command.anchors = value
-    elif name in ("-o", "--output"):
-        command.body_dropped = True
-    elif name in ("-x", "--proxy"):
-        command.proxy = value
-
-
 def _tries(
-    command: _Command, tries: list[re.Match[str]], number: int, vantage: str, taken_at: float | None
+    command: Command, tries: list[re.Match[str]], number: int, vantage: str, taken_at: float | None
 ) -> Iterator[Exchange]:
     """A loop that prints a status and a time for each fresh connection. 000 is an attempt that got no answer."""
     for index, match in enumerate(tries, 1):
@@ -258,7 +137,7 @@ def _tries(
             purpose=purpose_of(url, command.method or "GET", command.login, command.bearer),
             status=status or None,
             ms=round(value if match[3] == "ms" else value * 1000, 3),
-            login=_login(command),
+            login=login_of(command),
             login_variant="exact" if command.login else "",
             connection=f"{number}.{index}",
             error="" if status else "no answer",
@@ -266,14 +145,7 @@ def _tries(
         )
 
 
-def _login(command: _Command, user: str = "") -> str:
-    name = user or command.user
-    if command.login:
-        return f"account {name}" if name else "transcript"
-    return ""
-
-
-def _requests(command: _Command, lines: list[str], number: int) -> Iterator[_Seen]:
+def _requests(command: Command, lines: list[str], number: int) -> Iterator[_Seen]:
     seen = _Seen(command, number)
     for raw in lines:
         line = raw.rstrip()
@@ -488,7 +360,7 @@ def _exchange(seen: _Seen, vantage: str, taken_at: float | None) -> Exchange | N
         headers=MappingProxyType(dict(seen.headers)),
         body=hide_tokens(body)[:_BODY],
         token=to_mapping(token) if token is not None else MappingProxyType({}),
-        login=_login(_with_login(command, command_login)),
+        login=login_of(with_login(command, command_login)),
         login_variant="exact" if command_login else "",
         connection=str(seen.number),
         error=seen.error,
@@ -497,11 +369,6 @@ def _exchange(seen: _Seen, vantage: str, taken_at: float | None) -> Exchange | N
         bearer=bearer,
         body_seen=bool(body) or (not command.body_dropped and method != "HEAD" and bool(command.text)),
     )
-
-
-def _with_login(command: _Command, login: bool) -> _Command:
-    """The same command with what the request itself showed of a login."""
-    return _Command(text=command.text, urls=command.urls, login=login, user=command.user)
 
 
 def _url(seen: _Seen) -> str:
@@ -519,27 +386,3 @@ def _url(seen: _Seen) -> str:
     if host:
         return f"{scheme}://{host}{seen.path}" if scheme else f"//{host}{seen.path}"
     return seen.path
-
-
-def purpose_of(url: str, method: str, login: bool, bearer: bool = False) -> str:
-    """What a request was for, by its path."""
-    parts = urlsplit(url)
-    path = parts.path
-    if re.fullmatch(r"/v2/?", path):
-        return "bearer" if bearer else "ping-login" if login else "ping"
-    if re.search(r"/blobs/uploads/?", path):
-        return "upload"
-    if re.search(r"^/v2/.+/blobs/", path):
-        return "blob"
-    if re.search(r"^/v2/.+/manifests/", path):
-        return "manifest-login" if login or bearer else "manifest"
-    query = parse_qs(parts.query)
-    if (
-        path.endswith("/service/token")
-        or ("service" in query and not path.startswith("/api"))
-        or path.rstrip("/").endswith("/token")
-    ):
-        if method not in ("GET", "HEAD"):
-            return "other"
-        return "token-login" if login else "token"
-    return "api" if path.startswith("/api") else "other"

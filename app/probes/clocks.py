@@ -16,8 +16,9 @@ from app.model.material import Material
 from app.model.target import Target
 from app.parsers.clock import Offset, parse_ping_json, parse_time, parse_time_json, parse_timedatectl
 from app.parsers.redact import redact
-from app.probes.base import KubeExec, Probe, Scene, Want
-from app.probes.registry_scene import registry_of, united, unparsable
+from app.ports import Command
+from app.probes.base import KubeExec, NodeItem, Probe, Scene, Want
+from app.probes.registry_scene import refused, registry_of, united, unparsable
 from app.probes.registry_token import Minted, date_gap, minted, ready_pods
 
 _PRINTED: Final = re.compile(
@@ -29,6 +30,7 @@ _TOKEN_BOUND: Final = 1.0
 _DIRECT_BOUND: Final = 2.0
 """A pod's `issued_at` against our time of the request: whole seconds, and the request's own duration."""
 _PAIR: Final = 2
+_NODES: Final = 3
 _DATE_DOCUMENT: Final = "harbor/date-"
 
 
@@ -41,6 +43,10 @@ def measure(material: Material, scene: Scene) -> Iterable[Evidence]:
 def _cores(material: Material, scene: Scene) -> Iterable[Evidence]:
     pods, troubles = _pods(material)
     yield from troubles
+    cost = "this core's clock is known only from its tokens"
+    yield from refused(
+        "clock.measure", material, _DATE_DOCUMENT, cost, "kubectl exec <core pod> -c core -- date -u +%s"
+    )
     registry = registry_of(material, scene)
     for pod, offset in pods.items():
         yield Evidence(
@@ -81,7 +87,7 @@ def _nodes(material: Material, scene: Scene) -> Iterable[Evidence]:
                 facts["clock.offset"], bounds["clock.offset"] = offset.seconds, offset.bound
                 if offset.synced is not None:
                     facts["clock.synced"] = offset.synced
-        for name in ("timedatectl.txt", "chrony.txt", "chronyc-tracking.txt"):
+        for name in ("timesync.txt", "timedatectl.txt", "chrony.txt", "chronyc-tracking.txt"):
             synced = parse_timedatectl(material.text(f"nodes/{node}/{name}") or "")
             if synced is not None:
                 facts.setdefault("clock.synced", synced)
@@ -268,7 +274,10 @@ def _gap(one: float | None, one_at: float | None, other: float | None, other_at:
 
 
 def wants(material: Material, scene: Scene) -> Iterable[Want]:
-    """`date` in each ready core pod. Nodes are pinged in every round anyway."""
+    """The state of each sampled node's time service, and `date` in each ready core pod. Nodes are pinged in every round anyway."""
+    for node in (*scene.incident.nodes[:_NODES], *scene.incident.healthy_nodes[:_NODES]):
+        if material.get(f"nodes/{node}/timesync.txt") is None:
+            yield NodeItem(node, Command("timesync"))
     place = scene.harbor
     if place is None or not place.kube or not place.namespace:
         return

@@ -105,7 +105,9 @@ PROBES: tuple[Probe, ...] = (
         _reads(registry_token.login),
         registry_wants.login,
     ),
-    Probe("bearer.probe", ("bearer.refused_share", "bearer.per_pod"), _reads(registry_token.bearer)),
+    Probe(
+        "bearer.probe", ("bearer.refused_share", "bearer.per_pod"), _reads(registry_token.bearer), registry_wants.bearer
+    ),
     Probe(
         "manifest.get",
         (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import re
 import tomllib
 from collections.abc import Iterable
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from posixpath import join, normpath
 from typing import Any, Final
 
-from app.model.material import Document, Material
+from app.model.material import Material
 from app.parsers.hosts_toml import HostTable, parse_hosts_toml
 from app.parsers.x509 import Certificate
-from app.probes.registry_net import certificates_in
+from app.probes.registry_chains import certificates_in
 from app.probes.registry_scene import Place, observed, place_of_url
 
 OS_BUNDLES: Final = (
@@ -32,6 +32,8 @@ _SOURCES: Final = (
     "etc/pki/trust/anchors",
 )
 _DOCKER: Final = "etc/docker/certs.d"
+LOOKED_AT: Final = (f"/{_DOCKER}", "/etc/containerd/certs.d", *(f"/{root}" for root in _SOURCES[:2]))
+"""Folders in which people leave a CA that the runtime then does not read."""
 _ROOTS: Final = (
     "etc/containerd/certs.d",
     "var/lib/rancher/k3s/agent/etc/containerd/certs.d",
@@ -61,16 +63,57 @@ class Anchors:
     """All of those places were looked at."""
     skips: bool = False
     """The entry in force switches verification off."""
-    pool_document: Document | None = None
+    pool_changed: float | None = None
+    """When the system's bundle was last written, by the node's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The system's CA bundle of a node. `text` is None where only its digest was read and no other node has the same."""
+
+    path: str
+    digest: str
+    mtime: float | None
+    text: str | None
+
+
+def bundle_of(material: Material, node: str) -> Bundle | None:
+    """What is known of a node's CA bundle; None where nobody looked."""
+    for path in OS_BUNDLES:
+        document = material.get(f"nodes/{node}{path}")
+        text = observed(document)
+        if document is not None and text is not None:
+            return Bundle(path, hashlib.sha256(text.encode()).hexdigest(), document.mtime, text)
+    told = _mapping(material, f"nodes/{node}/os-ca.json")
+    digest, place = told.get("sha256"), told.get("path")
+    if not isinstance(digest, str) or not isinstance(place, str):
+        return None
+    mtime = told.get("mtime")
+    same = (
+        observed(material.get(f"nodes/{other}{place}"))
+        for other in material.nodes()
+        if other != node and _mapping(material, f"nodes/{other}/os-ca.json").get("sha256") == digest
+    )
+    return Bundle(
+        place,
+        digest,
+        float(mtime) if isinstance(mtime, int | float) else None,
+        next((text for text in same if text), None),
+    )
+
+
+def _mapping(material: Material, path: str) -> dict[str, Any]:
+    try:
+        data = material.json(path)
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}
 
 
 def anchors_of(material: Material, node: str, registry: Place) -> Anchors:
     """What is known of a node's anchors for a registry."""
-    pool_document = next(
-        (found for path in OS_BUNDLES if observed(found := material.get(f"nodes/{node}{path}")) is not None), None
-    )
-    pool_text = observed(pool_document)
-    pool = certificates_in(pool_text) if pool_text and "-----BEGIN" in pool_text else None
+    bundle = bundle_of(material, node)
+    pool = certificates_in(bundle.text) if bundle is not None and bundle.text and "-----BEGIN" in bundle.text else None
     runtime = _runtime(material, node)
     roots = _roots_in_force(material, node)
     names = _names(registry)
@@ -90,7 +133,7 @@ def anchors_of(material: Material, node: str, registry: Place) -> Anchors:
         elif configured is not None:
             configured, files = (*configured, *inline[0]), (*files, *inline[1])
     unread, looked = _unread(material, node, roots, names, runtime)
-    return Anchors(configured, pool, files, unread, looked, skips, pool_document)
+    return Anchors(configured, pool, files, unread, looked, skips, bundle.mtime if bundle else None)
 
 
 def _runtime(material: Material, node: str) -> str:
@@ -229,19 +272,26 @@ def _unread(
         )
         if certificates:
             found.append(("os-store", certificates))
-    looked = all(_was_looked_at(material, node, root) for root in (_DOCKER, _ROOTS[0])) and any(
-        _was_looked_at(material, node, root) for root in _SOURCES
-    )
+    looked = all(was_looked_at(material, node, root) for root in LOOKED_AT)
     return tuple(found), looked
 
 
-def _was_looked_at(material: Material, node: str, root: str) -> bool:
-    """Whether somebody asked for that folder: it is a document itself (its listing, or its absence), or its listing was kept."""
-    return any(material.get(f"nodes/{node}/{root}{tail}") is not None for tail in ("", "/", "/.listing"))
+def was_looked_at(material: Material, node: str, root: str) -> bool:
+    """Whether that folder was listed, or seen not to be there."""
+    told = _mapping(material, f"nodes/{node}/stat.json").get(f"/{root.strip('/')}")
+    if isinstance(told, dict):
+        return bool(told.get("absent")) or (bool(told.get("listed")) and told.get("complete") is not False)
+    document = material.get(f"nodes/{node}/{root.strip('/')}")
+    return document is not None and document.absent
 
 
-def runtime_started(material: Material, node: str) -> str | None:
-    """The printed start time of the runtime's unit; None where it was not read."""
+def runtime_started(material: Material, node: str) -> object:
+    """The start time of the runtime's unit as it was printed; None where it was not read."""
+    units = _mapping(material, f"nodes/{node}/units.json")
+    for unit in ("k3s", "k3s-agent", "rke2-server", "rke2-agent", "containerd", "docker", "crio"):
+        told = units.get(unit, units.get(f"{unit}.service"))
+        if isinstance(told, dict) and told.get("since"):
+            return told["since"]
     for name in ("unit.txt", "containerd-unit.txt", "unit-containerd.txt"):
         text = material.text(f"nodes/{node}/{name}") or ""
         found = re.search(r"(?m)^(?:ExecMainStartTimestamp|ActiveEnterTimestamp)=(?:[A-Z][a-z]{2} )?(.+)$", text)
@@ -262,7 +312,4 @@ def nodes_with_runtime(material: Material) -> list[str]:
 
 
 def _json_runtime(material: Material, node: str) -> bool:
-    try:
-        return bool(json.loads(material.text(f"nodes/{node}/node.json") or "null"))
-    except ValueError:
-        return False
+    return bool(_mapping(material, f"nodes/{node}/node.json"))

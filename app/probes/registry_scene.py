@@ -315,17 +315,39 @@ def united(members: Iterable[Evidence]) -> list[Evidence]:
 
 def summary(exchange: Exchange) -> str:
     """What came of an exchange, in a few lines."""
-    lines = [f"{exchange.method} {exchange.url}"]
+    lines = [f"{exchange.method} {shown(exchange.url)}"]
     if exchange.status is not None:
         lines.append(f"status {exchange.status}" + (f" after {exchange.ms:.0f} ms" if exchange.ms is not None else ""))
     for name in ("www-authenticate", "location", "server", "date"):
         if name in exchange.headers:
-            lines.append(f"{name}: {exchange.headers[name]}")
+            value = exchange.headers[name]
+            lines.append(f"{name}: {shown(value) if name == 'location' else value}")
     if exchange.error:
         lines.append(exchange.error)
     if exchange.body and not exchange.token:
         lines.append(exchange.body[:400])
     return redact("\n".join(lines))[:_EXCERPT]
+
+
+def shown(url: str) -> str:
+    """A URL without what may be a signature: only the query of a token service is kept, which holds no secret."""
+    path, mark, query = url.partition("?")
+    if not mark:
+        return url
+    kept = [part for part in query.split("&") if part.partition("=")[0] in ("service", "scope", "account")]
+    return f"{path}?{'&'.join(kept)}" if len(kept) == query.count("&") + 1 else f"{path}?…"
+
+
+def refused(probe: str, material: Material, prefix: str, cost: str, by_hand: str) -> Iterable[Evidence]:
+    """Evidence for documents of core pods, `<prefix><pod>.json`, that could not be read: why, what it costs, and how else."""
+    for document in material:
+        if document.path.startswith(prefix) and document.outcome is not Outcome.OBSERVED:
+            pod = document.path.removeprefix(prefix).removesuffix(".json")
+            detail = f"{document.detail}; {cost}" if document.detail else cost
+            yield Evidence(
+                probe, Target.of(core_pod=pod), f"core-pod/{pod}", document.outcome, detail=detail, by_hand=by_hand,
+                taken_at=document.taken_at, command=document.source,
+            )  # fmt: skip
 
 
 def command_of(exchange: Exchange) -> str:
@@ -337,7 +359,7 @@ def command_of(exchange: Exchange) -> str:
         parts.append(f"-X {exchange.method}")
     if exchange.login:
         parts.append("-u '<user>:<password>'")
-    return f"{' '.join(parts)} '{exchange.url}'"
+    return f"{' '.join(parts)} '{shown(exchange.url)}'"
 
 
 def observed(document: Document | None) -> str | None:

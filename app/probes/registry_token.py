@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from app.model.evidence import Evidence, Of, Price, Value
@@ -16,8 +15,9 @@ from app.model.material import Material
 from app.model.target import Target
 from app.parsers.clock import parse_time
 from app.parsers.token import PUBLISHED_KEY_IDS, TokenSeen, from_mapping, read_token_answer, read_tokens_json
+from app.probes.core_roster import core_pods
 from app.probes.registry_ping import is_realm_url, realm_answer
-from app.probes.registry_scene import Registry, Seen, evidence, image_of, unparsable
+from app.probes.registry_scene import Registry, Seen, evidence, image_of, refused, unparsable
 
 _DATE_BOUND = 1.0
 """`issued_at` and `Date` are both cut to whole seconds."""
@@ -108,6 +108,8 @@ def anonymous(registry: Registry) -> Iterable[Evidence]:
     """`token.kid`, `token.date_gap` and the rest by core pod where it is known, else by connection."""
     answers, troubles = minted(registry)
     yield from troubles
+    cost = "which key this pod signs with is not known"
+    yield from refused("token.anon", registry.material, _POD_DOCUMENT, cost, _by_hand(registry))
     roster = {"core-pod": ready_pods(registry.material)} if ready_pods(registry.material) else {}
     ttl: float | None = None
     pods = {one.seen.pod for one in answers if one.seen.pod}
@@ -159,22 +161,8 @@ def date_gap(seen: TokenSeen) -> float | None:
 
 
 def ready_pods(material: Material) -> tuple[str, ...]:
-    """Names of the ready core pods of `harbor/core-pods.json`; empty where that is not known."""
-    try:
-        data: Any = material.json("harbor/core-pods.json")
-    except ValueError:
-        return ()
-    items = data.get("items", [data]) if isinstance(data, dict) else data
-    found = []
-    for item in items if isinstance(items, list) else ():
-        if not isinstance(item, dict) or not isinstance(item.get("metadata"), dict):
-            continue
-        conditions = (item.get("status") or {}).get("conditions") or ()
-        if any(
-            isinstance(one, dict) and one.get("type") == "Ready" and one.get("status") == "True" for one in conditions
-        ):
-            found.append(str(item["metadata"].get("name", "")))
-    return tuple(sorted(found))
+    """Names of all ready core pods; empty where it is not known that these are all."""
+    return core_pods(material) or ()
 
 
 def _by_hand(registry: Registry) -> str:

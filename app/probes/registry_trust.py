@@ -11,7 +11,7 @@ from app.parsers.redact import redact
 from app.parsers.x509 import Certificate
 from app.parsers.x509_verify import issued_by, links, may_sign, verify
 from app.probes.registry_anchors import OS_BUNDLES, Anchors, anchors_of, nodes_with_runtime, runtime_started
-from app.probes.registry_net import SeenChain, chains, known_certificates
+from app.probes.registry_chains import SeenChain, chains, known_certificates
 from app.probes.registry_scene import Registry
 
 
@@ -126,7 +126,7 @@ def _with_intermediate(
 
 def _store(registry: Registry, node: str, anchors: Anchors) -> dict[str, Value]:
     """Age of the system's bundle against the running process: a process reads it once."""
-    changed = anchors.pool_document.mtime if anchors.pool_document is not None else None
+    changed = anchors.pool_changed
     if changed is None:
         return {}
     facts: dict[str, Value] = {"trust.store_time": changed}

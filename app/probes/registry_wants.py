@@ -8,10 +8,12 @@ from urllib.parse import quote, urlsplit
 
 from app.model.evidence import Price
 from app.model.material import Material
+from app.parsers.dockerconfig import LoginEntry
+from app.parsers.kube_objects import objects_of
 from app.parsers.x509 import Certificate
-from app.ports import File, HttpRequest, Tree
+from app.ports import Command, File, HttpRequest, Tree
 from app.probes.base import Fetch, KubeGet, NodeItem, Scene, Want
-from app.probes.registry_anchors import OS_BUNDLES, anchors_of
+from app.probes.registry_anchors import LOOKED_AT, anchors_of, bundle_of, was_looked_at
 from app.probes.registry_manifest import content_facts
 from app.probes.registry_ping import speaks_plain_http
 from app.probes.registry_scene import (
@@ -24,6 +26,8 @@ from app.probes.registry_scene import (
     registry_of,
 )
 from app.probes.registry_token import minted, ready_pods
+from app.probes.secret_facts import SecretSeen, state_of
+from app.probes.workloads import workloads
 
 FAILING: Final = 3
 HEALTHY: Final = 2
@@ -131,19 +135,34 @@ def trust_files(material: Material, scene: Scene) -> Iterable[Want]:
         node = vantage.removeprefix("node/")
         if vantage == "operator":
             continue
-        for path in OS_BUNDLES[:2]:
-            if material.get(f"nodes/{node}{path}") is None:
-                yield NodeItem(node, File(path, limit=1_048_576))
-        for root in ("/etc/docker/certs.d", "/usr/local/share/ca-certificates", "/etc/pki/ca-trust/source/anchors"):
-            if not any(
-                material.get(f"nodes/{node}{root}{tail}") for tail in ("", "/", "/.listing")
-            ) and not material.glob(f"nodes/{node}{root}/*"):
+        yield from _pool(material, node)
+        for root in LOOKED_AT:
+            if not was_looked_at(material, node, root) and not material.glob(f"nodes/{node}{root}/*"):
                 yield NodeItem(node, Tree(root, count=40))
         anchors = anchors_of(material, node, registry.place)
         if anchors.configured is None:
             for name in anchors.files:
                 if name.startswith("/") and material.get(f"nodes/{node}{name}") is None:
                     yield NodeItem(node, File(name))
+
+
+def _pool(material: Material, node: str) -> Iterable[Want]:
+    """The system's CA bundle: first its digest, then its text, once for each digest over all nodes."""
+    known = bundle_of(material, node)
+    if known is None:
+        if material.get(f"nodes/{node}/os-ca.json") is None:
+            yield NodeItem(node, Command("os-ca"))
+        return
+    first = next(
+        (
+            other
+            for other in material.nodes()
+            if (seen := bundle_of(material, other)) is not None and seen.digest == known.digest
+        ),
+        node,
+    )
+    if known.text is None and first == node and material.get(f"nodes/{node}{known.path}") is None:
+        yield NodeItem(node, File(known.path, limit=1_048_576))
 
 
 def realm(material: Material, scene: Scene) -> Iterable[Want]:
@@ -201,7 +220,7 @@ def login(material: Material, scene: Scene) -> Iterable[Want]:
     if registry.challenge is None or not _may_send(registry):
         return
     scopeless = _token_url(registry)
-    for secret in _secrets(scene):
+    for secret, entries in _secrets(material, scene).items():
         mine = [
             seen.exchange
             for seen in registry.seen
@@ -210,24 +229,21 @@ def login(material: Material, scene: Scene) -> Iterable[Want]:
         exact = [exchange for exchange in mine if exchange.login_variant in ("", "exact")]
         bare = [exchange for exchange in exact if "scope=" not in exchange.url]
         if not bare:
-            yield Fetch(_get(scopeless, "operator", "token-login"), secret=secret, price=Price.CREDENTIAL)
+            yield _priced(_get(scopeless, "operator", "token-login"), scene, secret)
         elif bare[-1].status == 200 and image is not None and len(exact) == len(bare):
-            yield Fetch(
-                _get(_token_url(registry, _scope(image, scene)), "operator", "token-login"),
-                secret=secret,
-                price=Price.CREDENTIAL,
-            )
+            yield _priced(_get(_token_url(registry, _scope(image, scene)), "operator", "token-login"), scene, secret)
         elif bare[-1].status == 401:
-            for variant, defect in (("trimmed", "secret.edge_space"), ("fields", "secret.auth_differs")):
-                if _has_defect(scene, secret, defect) and not any(
-                    exchange.login_variant == variant for exchange in mine
-                ):
-                    yield Fetch(
-                        _get(scopeless, "operator", "token-login"),
-                        secret=secret,
-                        variant=variant,
-                        price=Price.CREDENTIAL,
-                    )
+            broken = {
+                "trimmed": any(entry.edge_space for entry in entries),
+                "fields": any(entry.auth_differs for entry in entries),
+            }
+            for variant, has_defect in broken.items():
+                if has_defect and not any(exchange.login_variant == variant for exchange in mine):
+                    yield _priced(_get(scopeless, "operator", "token-login"), scene, secret, variant)
+
+
+def _priced(request: HttpRequest, scene: Scene, secret: str, variant: str = "exact") -> Fetch:
+    return Fetch(request, secret=secret, image=scene.incident.image or "", variant=variant, price=Price.CREDENTIAL)
 
 
 def _may_send(registry: Registry) -> bool:
@@ -243,15 +259,17 @@ def _site(host: str) -> str:
     return ".".join(labels[-2:]) if len(labels) > 2 else host
 
 
-def _secrets(scene: Scene) -> tuple[str, ...]:
-    """Pull secrets with a login for the registry, `namespace/name`, as the runner knows them."""
-    named = scene.variables.get("secrets")
-    return named if isinstance(named, tuple) else ()
-
-
-def _has_defect(scene: Scene, secret: str, defect: str) -> bool:
-    marked = scene.variables.get(defect)
-    return secret in marked if isinstance(marked, tuple) else marked is True
+def _secrets(material: Material, scene: Scene) -> dict[str, tuple[LoginEntry, ...]]:
+    """Listed pull secrets, `namespace/name`, with the logins that the kubelet would take from them for the image."""
+    objects = objects_of(material)
+    found: dict[str, tuple[LoginEntry, ...]] = {}
+    for workload in workloads(material, scene):
+        for name in workload.listed or ():
+            state = state_of(material, objects, workload, name)
+            entries = state.used_for(scene.incident.image or "") if isinstance(state, SecretSeen) else None
+            if isinstance(state, SecretSeen) and entries and any(entry.has_login for entry in entries):
+                found[state.id] = entries
+    return found
 
 
 def manifest(material: Material, scene: Scene) -> Iterable[Want]:
@@ -269,14 +287,8 @@ def manifest(material: Material, scene: Scene) -> Iterable[Want]:
             yield Fetch(_get(url, "operator", "manifest-anon", method=method))
     if not scene.try_credentials or not _may_send(registry):
         return
-    for secret in _secrets(scene):
-        worked = any(
-            seen.exchange.login == f"secret {secret}"
-            and seen.exchange.purpose == "token-login"
-            and seen.exchange.status == 200
-            for seen in registry.seen
-        )
-        if worked:
+    for secret in _secrets(material, scene):
+        if _worked(registry, secret):
             for method in ("HEAD", "GET"):
                 if not any(
                     seen.exchange.url == url
@@ -284,9 +296,7 @@ def manifest(material: Material, scene: Scene) -> Iterable[Want]:
                     and seen.exchange.login == f"secret {secret}"
                     for seen in registry.seen
                 ):
-                    yield Fetch(
-                        _get(url, "operator", "manifest-login", method=method), secret=secret, price=Price.CREDENTIAL
-                    )
+                    yield _priced(_get(url, "operator", "manifest-login", method=method), scene, secret)
 
 
 def _answers(registry: Registry) -> bool:
@@ -356,8 +366,10 @@ def config_blob(material: Material, scene: Scene) -> Iterable[Want]:
             url = f"https://{_api_host(place)}/v2/{image.repository}/blobs/{digest}"
             if digest and not _asked(registry, url, "operator"):
                 secret = exchange.login.removeprefix("secret ") if exchange.login.startswith("secret ") else ""
-                yield Fetch(
-                    _get(url, "operator", "blob"), secret=secret, price=Price.CREDENTIAL if secret else Price.FREE
+                yield (
+                    _priced(_get(url, "operator", "blob"), scene, secret)
+                    if secret
+                    else Fetch(_get(url, "operator", "blob"))
                 )
             return
 
@@ -372,3 +384,30 @@ def blobs_and_config(material: Material, scene: Scene) -> Iterable[Want]:
     """Both requests for blobs."""
     yield from blobs(material, scene)
     yield from config_blob(material, scene)
+
+
+def bearer(material: Material, scene: Scene) -> Iterable[Want]:
+    """One token of a login that works, sent over fresh connections to Harbor: how many of its cores refuse it."""
+    registry = registry_of(material, scene)
+    place = registry.place
+    harbor = registry.challenge is not None and registry.challenge.service == "harbor-registry"
+    if not scene.try_credentials or place is None or not harbor or not _may_send(registry):
+        return
+    if any(seen.exchange.purpose == "bearer" for seen in registry.ours):
+        return
+    for secret in _secrets(material, scene):
+        if _worked(registry, secret):
+            request = _get(f"https://{_api_host(place)}/v2/", "operator", "bearer")
+            yield Fetch(
+                request, secret=secret, image=scene.incident.image or "", times=CONNECTIONS, price=Price.CREDENTIAL
+            )
+            return
+
+
+def _worked(registry: Registry, secret: str) -> bool:
+    return any(
+        seen.exchange.login == f"secret {secret}"
+        and seen.exchange.purpose == "token-login"
+        and seen.exchange.status == 200
+        for seen in registry.seen
+    )

@@ -149,6 +149,5 @@ def test_wants_the_date_of_each_ready_core() -> None:
     pods = {"items": [{"metadata": {"name": "a"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}]}
     material = Material([Document("harbor/core-pods.json", json.dumps(pods))])
     scene = Scene(Incident(), now=0.0, harbor=HarborPlace(namespace="hns", kube=True))
-    (want,) = MEASURE.wants(material, scene)
-    assert isinstance(want, KubeExec)
+    (want,) = [want for want in MEASURE.wants(material, scene) if isinstance(want, KubeExec)]
     assert (want.command, want.document) == ("date", "harbor/date-a.json")

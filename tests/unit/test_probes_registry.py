@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,8 +14,8 @@ from app.model.evidence import Evidence, Of, Outcome, Value
 from app.model.exchange import Exchange, TlsSeen
 from app.model.material import Document, Material
 from app.parsers.exchanges import encode_exchanges
-from app.ports import HttpRequest
-from app.probes.base import Fetch, HarborPlace, KubeGet, Scene
+from app.ports import Command, File, HttpRequest
+from app.probes.base import Fetch, HarborPlace, KubeGet, NodeItem, Scene
 from app.probes.registry import PROBES
 from tests.unit.pki import NOW, Pair, make
 
@@ -498,27 +499,74 @@ def test_other_ports_only_when_the_registry_does_not_answer() -> None:
     )
 
 
+def with_secret(word: str = "hunter2", exchanges: Iterable[Exchange] = ()) -> Material:
+    auth = base64.b64encode(f"robot:{word}".encode()).decode()
+    document = base64.b64encode(json.dumps({"auths": {HOST: {"auth": auth}}}).encode()).decode()
+    secret = {
+        "kind": "Secret",
+        "metadata": {"name": "pull", "namespace": "apps"},
+        "type": "kubernetes.io/dockerconfigjson",
+        "data": {".dockerconfigjson": document},
+    }
+    pod = {
+        "kind": "Pod", "metadata": {"name": "web", "namespace": "apps"},
+        "spec": {"containers": [{"name": "c", "image": f"{HOST}/team/app:1.0"}], "imagePullSecrets": [{"name": "pull"}]},
+        "status": {"containerStatuses": [{"name": "c", "state": {"waiting": {"reason": "ErrImagePull"}}}]},
+    }  # fmt: skip
+    return material(exchanges, files={"pod.json": json.dumps(pod), "secret.json": json.dumps(secret)})
+
+
 def test_no_login_without_consent_and_only_over_tls_to_the_same_site() -> None:
-    willing = scene(try_credentials=True, variables={"secrets": ("apps/pull",)})
-    assert requests("token.login", material([ping()]), scene(variables={"secrets": ("apps/pull",)})) == []
-    (first,) = requests("token.login", material([ping()]), willing)
+    willing = scene(try_credentials=True)
+    assert requests("token.login", with_secret(exchanges=[ping()]), scene()) == []
+    (first,) = requests("token.login", with_secret(exchanges=[ping()]), willing)
     assert "scope" not in first.url
     for realm in ("http://harbor.corp.example/service/token", "https://auth.attacker.example/token"):
-        assert (
-            requests(
-                "token.login",
-                material([ping(headers={**API, "www-authenticate": f'Bearer realm="{realm}",service="s"'})]),
-                willing,
-            )
-            == []
-        )
+        elsewhere = ping(headers={**API, "www-authenticate": f'Bearer realm="{realm}",service="s"'})
+        assert requests("token.login", with_secret(exchanges=[elsewhere]), willing) == []
 
 
 def test_repaired_forms_only_after_the_exact_one_failed() -> None:
-    willing = scene(try_credentials=True, variables={"secrets": ("apps/pull",), "secret.edge_space": True})
-    wanted = list(BY_ID["token.login"].wants(material([ping(), login(401)]), willing))
-    assert [want.variant for want in wanted if isinstance(want, Fetch)] == ["trimmed"]
-    assert [one.url.count("scope=") for one in requests("token.login", material([ping(), login(200)]), willing)] == [1]
+    willing = scene(try_credentials=True)
+
+    def variants(given: Material) -> list[tuple[str, str]]:
+        return [
+            (want.secret, want.variant)
+            for want in BY_ID["token.login"].wants(given, willing)
+            if isinstance(want, Fetch)
+        ]
+
+    assert variants(with_secret("hunter2\n", [ping()])) == [("apps/pull", "exact")]
+    assert variants(with_secret("hunter2\n", [ping(), login(401)])) == [("apps/pull", "trimmed")]
+    assert variants(with_secret("hunter2", [ping(), login(401)])) == []
+    (scoped,) = requests("token.login", with_secret(exchanges=[ping(), login(200)]), willing)
+    assert "scope=repository:team/app:pull" in scoped.url
+
+
+def test_ca_bundle_by_digest_and_then_once_for_each() -> None:
+    def nodes(given: Material) -> list[tuple[str, str]]:
+        wanted = [want for want in BY_ID["trust.verify"].wants(given, scene()) if isinstance(want, NodeItem)]
+        return [
+            (want.node, want.item.path if isinstance(want.item, File) else want.item.id)
+            for want in wanted
+            if isinstance(want.item, File | Command)
+        ]
+
+    assert nodes(material()) == [("n1", "os-ca"), ("n9", "os-ca")]
+    told = json.dumps({"path": "/etc/ssl/certs/ca-certificates.crt", "sha256": "aa", "mtime": 5.0})
+    digests = {"nodes/n1/os-ca.json": told, "nodes/n9/os-ca.json": told}
+    assert nodes(material(files=digests)) == [("n1", "/etc/ssl/certs/ca-certificates.crt")]
+
+
+def test_one_bundle_serves_all_nodes_with_its_digest(root: Pair) -> None:
+    told = json.dumps({"path": "/etc/ssl/certs/ca-certificates.crt", "sha256": "aa", "mtime": NOW.timestamp()})
+    files = node_files(None) | {
+        "nodes/n1/os-ca.json": told, "nodes/n9/os-ca.json": told, "nodes/n9/etc/ssl/certs/ca-certificates.crt": root.pem,
+        "nodes/n1/units.json": json.dumps({"containerd": {"since": NOW.timestamp() - 60}}),
+    }  # fmt: skip
+    found = read("trust.verify", material(node=[served(make(HOST, root, hosts=(HOST,)))], files=files))
+    assert value(found, "trust.accepts_chain", node="n1") == [True]
+    assert value(found, "trust.newer_than_runtime", node="n1") == [True]
 
 
 def test_tokens_until_two_keys_and_one_of_each_pod() -> None:
@@ -534,3 +582,37 @@ def test_tokens_until_two_keys_and_one_of_each_pod() -> None:
     assert not [
         want for want in BY_ID["token.anon"].wants(material([ping()], files=files), where) if isinstance(want, Fetch)
     ]
+
+
+def test_a_refused_right_says_what_it_costs() -> None:
+    given = Material(
+        [Document("harbor/core-token-core-a.json", outcome=Outcome.DENIED, detail="pods/proxy is forbidden")]
+    )
+    (found,) = [one for one in read("token.anon", given) if one.outcome is Outcome.DENIED]
+    assert found.target.get("core-pod") == "core-a"
+    assert not found.facts
+    assert "not known" in found.detail
+    assert "service/token" in found.by_hand
+
+
+def test_signatures_of_a_redirect_are_not_shown() -> None:
+    moved = Exchange(
+        f"https://{HOST}/v2/team/app/blobs/sha256:aa",
+        purpose="blob",
+        tcp="open",
+        status=307,
+        headers={"location": "https://s3.example/b?X-Sig=secret1"},
+    )
+    stored = Exchange("https://s3.example/b?X-Sig=secret1", purpose="other", tcp="open", status=403)
+    given = material(node=[ping(), moved, stored])
+    for probe in PROBES:
+        for one in probe.read(given, scene()):
+            assert "secret1" not in f"{one.excerpt}{one.command}"
+
+
+def test_one_token_over_fresh_connections_once_a_login_worked() -> None:
+    willing = scene(try_credentials=True)
+    (want,) = BY_ID["bearer.probe"].wants(with_secret(exchanges=[ping(), login(200)]), willing)
+    assert isinstance(want, Fetch)
+    assert (want.times, want.secret, want.request.purpose) == (8, "apps/pull", "bearer")
+    assert list(BY_ID["bearer.probe"].wants(with_secret(exchanges=[ping(), login(401)]), willing)) == []
