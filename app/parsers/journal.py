@@ -185,7 +185,7 @@ class _Running:
 
 def status_of(error: str) -> int | None:
     """The registry's HTTP status as an error text tells it."""
-    if "no basic auth credentials" in error:
+    if "no basic auth credentials" in error or "pull access denied" in error:
         return 401
     found = _STATUS.search(error.partition("\n")[0])
     return int(found[1]) if found else None

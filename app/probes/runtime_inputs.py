@@ -17,7 +17,7 @@ from app.parsers.urls import find_urls
 from app.parsers.x509 import read_bundle
 from app.parsers.x509_verify import issued_by, may_sign, verify
 from app.probes.base import Scene
-from app.probes.registry_net import chains
+from app.probes.registry_chains import chains
 from app.probes.registry_scene import registry_of
 from app.probes.runtime_files import NodeFiles, files_of
 from app.probes.runtime_setup import node_setup

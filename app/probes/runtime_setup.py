@@ -7,7 +7,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from weakref import WeakKeyDictionary
 
-from app.parsers.containerd_config import ConfigFile, Registry, parse_config, parse_crictl_info
+from app.parsers.containerd_config import GRPC, IMAGES, ConfigFile, Registry, parse_config, parse_crictl_info
 from app.parsers.hosts_toml import parse_hosts_toml
 from app.parsers.journal import boot
 from app.parsers.k3s_registries import K3sRegistries, parse_registries
@@ -55,6 +55,14 @@ def _setup(files: NodeFiles) -> NodeSetup:
     path = main_path(files)
     text = files.text(path)
     main = parse_config(text, path) if text is not None else None
+    if (
+        main is not None
+        and main.version is None
+        and not files.systematic
+        and set(main.plugins) <= {GRPC, IMAGES, "cri"}
+        and not _whole(text or "")
+    ):
+        main = replace(main, excerpt=True)
     dropins = _dropins(files, main)
     dump_text = files.text("containerd-config-dump.toml")
     dump = parse_config(dump_text, "containerd config dump") if dump_text else None
@@ -73,6 +81,14 @@ def _setup(files: NodeFiles) -> NodeSetup:
     if files.rancher:
         node = replace(node, k3s=_k3s(files, node))
     return node
+
+
+def _whole(text: str) -> bool:
+    """Whether a file has anything beside its registry tables, as a whole one has."""
+    rows = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
+    return any(row.startswith("[") and "registry" not in row for row in rows) or bool(
+        rows and not rows[0].startswith("[")
+    )
 
 
 def _dropins(files: NodeFiles, main: ConfigFile | None) -> tuple[ConfigFile, ...]:

@@ -43,8 +43,8 @@ def _port(authority: str) -> str:
 def near_kind(name: str, urls: Iterable[str], namespace: str) -> str:
     """`port`, `scheme`, `slash`, `alias` for a name whose entry leads to the image's host; empty: another registry's entry.
 
-    An entry under the same host name counts only when its own URLs (or its port, without any) lead to the image's host
-    and port: settings for a second registry on that host are not misplaced.
+    Settings for a second registry on the same host are not misplaced: where an entry's URLs stay on that host, they have to
+    lead to the image's port. An entry that leads elsewhere is a mirror, and misses by its name alone.
     """
     if name in directory_names(namespace):
         return ""
@@ -56,9 +56,9 @@ def near_kind(name: str, urls: Iterable[str], namespace: str) -> str:
             return "scheme"
         return "slash" if name.lower() != namespace.lower() else "alias"
     if hostname(bare).lower() == hostname(namespace).lower():
-        if leads or (not places and same_place(bare, scheme, namespace)) or (not places and not _port(bare)):
-            return "scheme" if scheme else "port"
-        return ""
+        stays = any(hostname(place.netloc).lower() == hostname(namespace).lower() for place in places)
+        default = not _port(bare) or same_place(bare, scheme, namespace)
+        return ("scheme" if scheme else "port") if leads or (default and not stays) else ""
     return "alias" if leads and name not in ("_default", "*") else ""
 
 

@@ -57,7 +57,8 @@ def section_state(header: int | None, form: str, version: str) -> str | None:
     """What a release does with a section: `read`, `ignored`, `exits`; None for an unknown release."""
     one, before23 = below(version, 2, 0), below(version, 2, 3)
     if one is None:
-        return None
+        # The one pair that every release reads.
+        return READ if (header, form) == (2, "grpc") else None
     strict = bool(at_least(version, 1, 7, 17) if at_least(version, 1, 7) else at_least(version, 1, 6, 32))
     if header is not None and header >= 3:
         top = version_max(version) or 3
@@ -90,6 +91,15 @@ def effective(node: NodeSetup) -> Settings:
     if main is None:
         if node.absent_main:
             return _with_path(Settings(Registry(), dropin="none", keys_lost_known=True), node)
+        if dumped is None and node.running is not None:
+            live = Settings(
+                node.running,
+                True if node.running.says_something else None,
+                node.running.says_something,
+                "crictl info",
+                keys_lost_known=True,
+            )
+            return _with_path(live, node)
         if dumped is None:
             return Settings(config_version=node.dump.version if node.dump else None, version_max=version_max(version))
         base = Settings(
@@ -259,7 +269,7 @@ def _with_path(found: Settings, node: NodeSetup) -> Settings:
         read = local if at_least(version, 2, 1) else (True if at_least(version, 1, 5) else None)
     else:
         newer = at_least(version, 2, 2)
-        read = False if newer is False else (local and not registry.mirrors) if newer else None
+        read = False if newer is False or registry.mirrors else local if newer else None
     return replace(found, config_path=path, local_pull=local, certs_d_read=read)
 
 

@@ -34,7 +34,8 @@ IMAGES = '[plugins."io.containerd.cri.v1.images".registry]\n  config_path = "/et
         (2, "unquoted", "2.2.5", "ignored"),
         (4, "images", "2.2.5", "exits"),
         (4, "images", "2.3.4", "read"),
-        (2, "grpc", "", None),
+        (2, "grpc", "", "read"),
+        (3, "grpc", "", None),
     ],
 )
 def test_matrix_of_header_and_plugin_id(header: int | None, form: str, version: str, state: str | None) -> None:

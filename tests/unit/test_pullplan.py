@@ -150,3 +150,23 @@ def test_pull_secrets_come_before_the_node_s_file_and_shut_out_its_login() -> No
 def test_split_image() -> None:
     assert split_image("nginx") == ("docker.io", "library/nginx", "latest")
     assert split_image("h.example.com:5000/a/b@sha256:12") == ("h.example.com:5000", "a/b", "sha256:12")
+
+
+def test_a_mirror_entry_that_leads_elsewhere_misses_by_its_name() -> None:
+    mirror = _dir("h.example.com", '[host."http://10.1.1.1:5000"]\n')
+    failure = Failure("scheme", "https://h.example.com:5000/v2/p/app/manifests/1")
+    views = {
+        "h.example.com:5000": View(frozenset({"http"}), frozenset({"https"})),
+        "10.1.1.1:5000": View(frozenset({"http"})),
+    }
+    inputs = replace(_inputs(_node(READ, "1.7.24", mirror), failure, "h.example.com:5000/p/app:1"), views=views)
+    assert cured_by(inputs).findings == ("registry-key-not-image-host",)
+    assert cured_by(replace(inputs, views={"h.example.com:5000": views["h.example.com:5000"]})).undecided == (
+        "registry-key-not-image-host",
+    )
+
+
+def test_inline_mirrors_are_read_whatever_the_release() -> None:
+    text = 'version = 2\n[plugins."io.containerd.grpc.v1.cri".registry.mirrors."h.example.com"]\nendpoint = ["http://h.example.com:8080"]\n'
+    plan = plan_pull(_inputs(_node(text, ""), Failure()))
+    assert [line.host.url for line in plan.hosts] == ["http://h.example.com:8080/v2", "https://h.example.com/v2"]
