@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from app.model.evidence import Evidence, Outcome, Value
 from app.model.material import Document, Material
@@ -313,12 +312,15 @@ class NodeFiles:
         return None
 
 
-_KNOWN: WeakKeyDictionary[Material, dict[str, NodeFiles]] = WeakKeyDictionary()
+_LATEST: list[tuple[Material, dict[str, NodeFiles]]] = []
+"""Readings of the material in use; the one before is dropped, since material may hold secrets."""
 
 
 def files_of(material: Material, node: str) -> NodeFiles:
     """The readings of a node, made once for all probes of a round (a Material never changes)."""
-    known = _KNOWN.setdefault(material, {})
+    if not _LATEST or _LATEST[0][0] is not material:
+        _LATEST[:] = [(material, {})]
+    known = _LATEST[0][1]
     if node not in known:
         known[node] = NodeFiles(material, node)
     return known[node]
