@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from app.model.events import EVENTS, Observed, Stamped
 from app.model.evidence import Evidence, Of, Outcome, Price, Value
 from app.model.target import Target
 from app.parsers.redact import redact
@@ -138,3 +139,81 @@ def _finite(value: float) -> float:
     if math.isnan(value):
         return 0.0
     return math.copysign(_MOST, value) if math.isinf(value) else value
+
+
+# --- session lines ------------------------------------------------------------------------------------------------
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="session"):
+    """First line of a session."""
+
+    schema: int
+    product: str
+    """Version of the product that wrote it."""
+    rulebook: str
+    """Digest of the rules in use."""
+    target: str
+    """Context, bundle or scenario."""
+    id: str = ""
+    started: float = 0.0
+    source: str = "live"
+    title: str = ""
+
+
+class EventLine(msgspec.Struct, frozen=True):
+    """One event as written; `data` stays undecoded until it is looked at."""
+
+    n: int
+    at: float
+    type: str
+    data: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Observed(msgspec.Struct, frozen=True):
+    record: EvidenceLine
+
+
+_TYPES: Final = {kind.name: kind for kind in EVENTS}
+_DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
+    name: msgspec.json.Decoder(_Observed if kind is Observed else kind) for name, kind in _TYPES.items()
+}
+_LINES: Final = msgspec.json.Decoder(EventLine)
+HEADERS: Final = msgspec.json.Decoder(Header)
+
+
+def known_types() -> frozenset[str]:
+    """Names of the events that this release reads."""
+    return frozenset(_TYPES)
+
+
+def encode_event(stamped: Stamped) -> bytes:
+    """One line with its line end, redacted."""
+    event = stamped.event
+    if isinstance(event, Observed):
+        data = _ENCODER.encode(_Observed(evidence_line(event.record)))
+    else:
+        data = _ENCODER.encode(scrubbed(msgspec.to_builtins(event, enc_hook=_plain)))
+    return _ENCODER.encode(EventLine(stamped.number, stamped.at, event.name, msgspec.Raw(data))) + b"\n"
+
+
+def decode_line(line: bytes) -> EventLine:
+    """The envelope of a line. Raises ValueError."""
+    found = _LINES.decode(line)
+    # `Raw` holds a view of the whole buffer; a copy lets it go.
+    return EventLine(found.n, found.at, found.type, found.data.copy())
+
+
+def decode_event(line: EventLine) -> Stamped:
+    """The event of a line. Raises ValueError on data that are not of its type."""
+    value = _DECODERS[line.type].decode(line.data)
+    if isinstance(value, _Observed):
+        return Stamped(line.n, line.at, Observed(evidence_of(value.record)))
+    return Stamped(line.n, line.at, value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, frozenset | set):
+        return sorted(value)
+    raise NotImplementedError(f"{type(value).__name__} does not belong into a session")
