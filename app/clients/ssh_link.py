@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import shutil
 import socket
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,8 @@ from app.model.evidence import Outcome
 
 TRIES = 5
 """Keys offered to one host: sshd ends the connection after six by default."""
+
+_OPEN_FAILED = re.compile(r"open failed: ([^:\r\n]*): ?([^\r\n]*)")
 
 # paramiko logs refused channels and broken banners through logging; without a handler Python prints them to the screen.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -198,6 +202,8 @@ class ParamikoLink:
                 transport, [entry.key.kind for entry in known_hosts.about(entries, hop.key_names) if not entry.marker]
             )
             transport.start_client(timeout=limit)
+            if not getattr(transport, "initial_kex_done", True):
+                raise TimeoutError("no SSH answer")  # paramiko comes back without a word then
             _check_key(transport, hop, entries)
             _log_in(transport, hop)
             transport.set_keepalive(15)
@@ -267,10 +273,15 @@ class SystemLink:
         return ProcessStream([*self._base, "--", self.target.name, command])
 
     def forward(self, host: str, port: int, timeout: float) -> Stream:
-        """`ssh -W`: its standard error holds sshd's text when the channel is refused, which shows at the first read."""
+        """`ssh -W` over a connection of its own: through the shared one the client does not tell why a channel was refused.
+
+        Only its verbose output says that a channel is open.
+        """
         shown = f"[{host}]" if ":" in host else host
-        stream = ProcessStream([*self._base, "-W", f"{shown}:{port}", "--", self.target.name])
-        stream.wait_refused(min(timeout, 1.0))
+        # The first value of an option counts.
+        own = [self._base[0], "-vv", "-o", "ControlPath=none", *self._base[1:], "-W", f"{shown}:{port}"]
+        stream = ProcessStream([*own, "--", self.target.name])
+        stream.wait_open(timeout)
         return stream
 
     def close(self) -> None:
@@ -309,19 +320,22 @@ class ProcessStream:
         """Its standard error so far."""
         return b"".join(self._errors).decode("utf-8", "replace").strip()
 
-    def wait_refused(self, seconds: float) -> None:
-        """Raises RefusedChannelError when the process ends within some seconds."""
-        try:
-            self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return
-        if self._reader is not None:
-            self._reader.join(1)
-        self._socket.close()
-        raise RefusedChannelError(
-            1 if "prohibited" in self.said else 2,
-            self.said.rpartition("open failed: ")[2].removeprefix("connect failed: "),
-        )
+    def wait_open(self, seconds: float) -> None:
+        """Wait for the channel. Raises RefusedChannelError with sshd's text, or TimeoutError."""
+        end = time.monotonic() + seconds
+        while b"open confirm" not in b"".join(self._errors):
+            if self._process.poll() is not None:
+                if self._reader is not None:
+                    self._reader.join(1)
+                said = _OPEN_FAILED.search(self.said)
+                self.close()
+                if said is None:
+                    raise OSError(f"ssh ended: {self.said.splitlines()[-1] if self.said else 'it said nothing'}")
+                raise RefusedChannelError(1 if "prohibited" in said[1] else 2, said[2].strip())
+            if time.monotonic() > end:
+                self.close()
+                raise TimeoutError("the channel was not opened in time")
+            time.sleep(0.02)
 
     def sendall(self, data: bytes) -> None:
         self._socket.sendall(data)
