@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from posixpath import join, normpath
 from typing import Any, Final
 
@@ -160,11 +161,19 @@ def _config(material: Material, node: str) -> dict[str, Any] | None:
         text = material.text(f"nodes/{node}/{path}")
         if not text:
             continue
-        try:
-            return tomllib.loads(text)
-        except tomllib.TOMLDecodeError:
-            continue
+        config = _parsed(text)
+        if config is not None:
+            return config
     return None
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> dict[str, Any] | None:
+    """Many nodes share one configuration; None where it is no TOML. Not to be changed by those who read it."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return None
 
 
 def _registry_tables(config: dict[str, Any]) -> Iterable[dict[str, Any]]:

@@ -97,6 +97,16 @@ def _api_host(place: Place) -> str:
     return _HUB_API if place.host in HUB else str(place)
 
 
+def _base(registry: Registry, place: Place) -> str:
+    """Scheme and host of the API: plain HTTP only where that port was seen to speak it and nothing else."""
+    spoken = {
+        spoken
+        for seen in registry.ours
+        if seen.exchange.purpose == "ping" and (spoken := speaks_plain_http(seen.exchange)) is not None
+    }
+    return f"{'http' if spoken == {True} else 'https'}://{_api_host(place)}"
+
+
 def _get(
     url: str,
     vantage: str,
@@ -278,7 +288,7 @@ def manifest(material: Material, scene: Scene) -> Iterable[Want]:
     image, place = image_of(scene), registry.place
     if image is None or place is None or not _answers(registry):
         return
-    url = f"https://{_api_host(place)}/v2/{image.repository}/manifests/{image.reference}"
+    url = f"{_base(registry, place)}/v2/{image.repository}/manifests/{image.reference}"
     for method in ("HEAD", "GET"):
         if not any(
             seen.exchange.url == url and seen.exchange.method == method and not seen.exchange.login
@@ -363,7 +373,7 @@ def config_blob(material: Material, scene: Scene) -> Iterable[Want]:
             and content_facts(exchange.body, "").get("manifest.kind") == "single"
         ):
             digest = _config_digest(exchange.body)
-            url = f"https://{_api_host(place)}/v2/{image.repository}/blobs/{digest}"
+            url = f"{_base(registry, place)}/v2/{image.repository}/blobs/{digest}"
             if digest and not _asked(registry, url, "operator"):
                 secret = exchange.login.removeprefix("secret ") if exchange.login.startswith("secret ") else ""
                 yield (

@@ -616,3 +616,17 @@ def test_one_token_over_fresh_connections_once_a_login_worked() -> None:
     assert isinstance(want, Fetch)
     assert (want.times, want.secret, want.request.purpose) == (8, "apps/pull", "bearer")
     assert list(BY_ID["bearer.probe"].wants(with_secret(exchanges=[ping(), login(401)]), willing)) == []
+
+
+def test_a_plain_http_registry_is_asked_in_plain_http() -> None:
+    at_5000 = scene()
+    at_5000 = replace(
+        at_5000, incident=replace(at_5000.incident, registry=f"{HOST}:5000", image=f"{HOST}:5000/team/app:1.0")
+    )
+    plain = Exchange(f"http://{HOST}:5000/v2/", purpose="ping", tcp="open", status=200, headers=API)
+    assert {one.url for one in requests("manifest.get", material([plain]), at_5000)} == {
+        f"http://{HOST}:5000/v2/team/app/manifests/1.0"
+    }
+    assert {one.url for one in requests("manifest.get", material([ping()]), scene())} == {
+        f"https://{HOST}/v2/team/app/manifests/1.0"
+    }
