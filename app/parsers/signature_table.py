@@ -95,7 +95,7 @@ ROWS: Final[tuple[Row, ...]] = (
     ("proxy-text proxy-auth-required", r"proxy authentication required"),
     ("proxy-text connect-refused", r"(get|head|post|put|patch) \\?\"?https?://\S+?\\?\"?: (forbidden|service unavailable|bad gateway|gateway time-?out)\b"),
     ("registry-status", r"unexpected status|unexpected HTTP status|failed with status code \["),
-    ("ignored-key", r"Ignoring unknown key|failed to decode \S*\.toml|server is not ready: yaml:|level=fatal msg=\"?yaml:|registries\.yaml: yaml:"),
+    ("ignored-key", r"Ignoring unknown key|failed to decode \S*\.toml|server is not ready: yaml:|level=fatal msg=\"?yaml:|registries\.yaml: yaml:|^yaml: line \d+:"),
     # --- content ---
     ("platform", r"no match for platform in manifest|no image found in|no matching manifest for|no child with platform|does not match the specified platform|cannot be used on this platform"),
     ("platform exec-format", r"exec format error"),

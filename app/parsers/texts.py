@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Final
 
 from app.parsers.image_ref import bare_host, parse_image, port_of, same_host
@@ -150,6 +151,7 @@ def fold(readings: Iterable[TextReading]) -> tuple[TextReading, ...]:
     return tuple(kept.values())
 
 
+@lru_cache(maxsize=4096)
 def meaning_of(message: str) -> str:
     """A text without what differs between two sightings of one failure."""
     text = one_line(flatten(message))

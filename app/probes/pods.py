@@ -374,21 +374,6 @@ def _attempts(
     yield from sorted(ends, key=lambda end: end[2] or 0.0)
 
 
-def dump_time(document: Any) -> Iterator[float]:
-    """Every ISO stamp in a JSON value."""
-    stack = [document]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, dict):
-            stack.extend(value.values())
-        elif isinstance(value, list):
-            stack.extend(value)
-        elif isinstance(value, str) and 19 <= len(value) <= 40 and value[4:5] == "-" and value[10:11] in ("T", " "):
-            time = read_time(value)
-            if time is not None:
-                yield time
-
-
 def parse_json(text: str) -> Any:
     """The value, or None where it is no JSON."""
     try:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from functools import lru_cache
+from typing import Final
 from weakref import WeakKeyDictionary
 
 from app.model.material import Material
@@ -19,14 +20,19 @@ from app.parsers.signatures import Around
 from app.parsers.texts import EVENT, Blob, TextReading, meaning_of, read_blob, read_text
 from app.parsers.texts_split import Attempt, Failure, log_entry, read_time, stamp_of
 from app.probes.hosts_known import is_proxied, proxy_projects
-from app.probes.pods import PULL_REASONS, Cluster, PodSeen, Words, dump_time, items_of, parse_json, read_cluster
+from app.probes.pods import PULL_REASONS, Cluster, PodSeen, Words, items_of, parse_json, read_cluster
 
 _NODE_LOGS: Final = ("containerd.log", "kubelet.log", "docker.log", "crio.log")
 _PULL_LINE = re.compile(r"pull|image|registr|manifest|token|layer|x509|containerd|plugin|yaml", re.I)
 _ACCESS = re.compile(
     r'"?(?P<method>GET|HEAD|POST|PUT|PATCH) (?P<path>/\S*(?:/v2/|/service/token)\S*) HTTP/[\d.]+"? ?(?P<status>\d{3})?'
 )
-_BAD_LEVEL = re.compile(r"level=(error|fatal|warning)|\[ERROR\]|\[WARNING\]|\bERRO\b|\bE\d{4} |failed|error", re.I)
+_BAD_LEVEL = re.compile(
+    r"level=(error|fatal|warning)|server is not ready: yaml|\[ERROR\]|\[WARNING\]|\bERRO\b|\bE\d{4} |failed|error", re.I
+)
+_HARMLESS = re.compile(r'authorization token required|level=(info|debug)|\[(INFO|DEBUG)\]|" [23]\d\d \d')
+_JSON_STAMP = re.compile(r'"(?P<key>[\w.-]+)"\s*:\s*"(?P<time>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[^"]{0,16})"')
+_ENDS = re.compile(r"expir|not_?after|until|deadline|node_time", re.I)
 _PROBE_REQUEST = re.compile(r"^> (?P<method>[A-Z]+) (?P<path>/\S*)", re.M)
 _WORKED = re.compile(r'msg="PullImage \\?"(?P<image>[^"\\]+)\\?" returns image reference')
 _FAILED = re.compile(r'msg="PullImage \\?"(?P<image>[^"\\]+)\\?" failed"')
@@ -47,7 +53,13 @@ class Sighting:
     @property
     def text(self) -> str:
         """As it stands in an incident: redacted, with the command above it where one was typed."""
-        return redact(self.reading.message).strip()
+        return shown(self.reading.message)
+
+
+@lru_cache(maxsize=4096)
+def shown(message: str) -> str:
+    """A message as it may stand in an incident. Few distinct ones repeat over thousands of pods."""
+    return redact(message).strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,23 +138,20 @@ def _case_time(material: Material) -> float:
     for document in material:
         text = document.text
         if document.path.endswith(".json"):
-            # Expiry dates lie in the future and tell nothing of when the material was taken.
-            newest = max(newest, max(dump_time(_without_expiry(parse_json(text))), default=0.0))
+            newest = max(newest, _newest_in_json(text))
         elif document.path.endswith((".log", ".txt")):
-            lines = text.splitlines()
-            stamps = (stamp_of(line) for line in lines[-200:])
+            stamps = (stamp_of(line) for line in text.splitlines()[-200:])
             newest = max(newest, max((stamp for stamp in stamps if stamp is not None), default=0.0))
     return newest
 
 
-def _without_expiry(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {
-            key: _without_expiry(item)
-            for key, item in value.items()
-            if "expir" not in str(key).lower() and str(key) != "node_time"
-        }
-    return [_without_expiry(item) for item in value] if isinstance(value, list) else value
+def _newest_in_json(text: str) -> float:
+    """The newest stamp by its text. Ends of validity lie in the future and tell nothing of when it was taken."""
+    best = ""
+    for found in _JSON_STAMP.finditer(text):
+        if found["time"] > best and not _ENDS.search(found["key"]):
+            best = found["time"]
+    return read_time(best) or 0.0
 
 
 def _look(material: Material) -> Seen:
@@ -259,7 +268,7 @@ def _of_log(material: Material, path: str, around: Around, images: set[str]) -> 
         if not _PULL_LINE.search(line) or not _BAD_LEVEL.search(line):
             continue
         entry = log_entry(_after_prefix(line))
-        if entry is not None and entry.level in ("info", "debug", "I") and "err" not in line:
+        if entry is not None and entry.level in ("info", "debug", "I") and "err" not in line and "yaml" not in line:
             continue
         message = entry.message if entry is not None else line.strip()
         image = entry.image if entry is not None else ""
@@ -273,7 +282,14 @@ def _of_log(material: Material, path: str, around: Around, images: set[str]) -> 
         reading = read_text(
             Failure(message, time), around, source=EVENT if path.endswith(("containerd.log", "kubelet.log")) else ""
         )
-        if reading.classified or (entry is not None and entry.level in ("error", "fatal")):
+        named = image or reading.image
+        if images and named and parse_image(named).reference not in images:
+            continue
+        if (
+            reading.classified
+            or "ignored-key" in reading.tags
+            or (entry is not None and entry.level in ("error", "fatal"))
+        ):
             yield Sighting(reading, path, node, "", image or reading.image, time)
 
 
@@ -311,7 +327,7 @@ def _of_services(material: Material, around: Around) -> Iterator[Sighting]:
         few = len(lines) <= 5
         known: set[str] = set()
         for line in lines[-2000:]:
-            if not (few or _BAD_LEVEL.search(line)) or "authorization token required" in line:
+            if not (few or _BAD_LEVEL.search(line)) or _HARMLESS.search(line):
                 continue
             reading = read_text(Failure(line.strip()[:4000], stamp_of(line)), around)
             if (reading.classified or few) and meaning_of(line) not in known:

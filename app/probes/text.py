@@ -13,7 +13,17 @@ from app.parsers.urls import is_placeholder
 from app.probes.base import Probe, Scene
 from app.probes.incidents import sightings_of
 from app.probes.seen import Seen, Sighting, look
-from app.probes.text_pattern import always, at_limit, baseline, by, cached_only, crictl, seconds_to_fail, tries_of
+from app.probes.text_pattern import (
+    always,
+    at_limit,
+    baseline,
+    by,
+    cached_only,
+    crictl,
+    partly_done,
+    seconds_to_fail,
+    tries_of,
+)
 from app.probes.text_role import NodeView, credential_of, own_host, role_of, shape_by_plan, view_of
 
 EXCERPT = 600
@@ -164,6 +174,8 @@ def _read_pattern(material: Material, scene: Scene) -> Iterator[Evidence]:
     tries = tries_of(seen, scene)
     facts: Facts = {}
     rate, n, k = always(tries)
+    if partly_done(seen):
+        rate = False
     if rate is not None:
         facts["pattern.always"] = rate
     for fact, key, enough in (("pattern.by_path", "path", 3), ("pattern.by_account", "account", 2)):

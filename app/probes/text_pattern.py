@@ -14,7 +14,11 @@ from app.probes.base import Scene
 from app.probes.seen import Seen
 
 ENOUGH = 3
-"""Tries that must all have failed before `always` is said."""
+"""Pulls or logins that must all have failed before `always` is said."""
+ENOUGH_PUSHES = 5
+"""The same for pushes: one push is many requests, so that a fault of one replica in two fails nearly every one."""
+_DENIED = frozenset({"harbor-unauthorized-push", "docker-access-denied", "credential-refused", "inner-registry-401"})
+_PARTLY = re.compile(r"^\s*[0-9a-f]{12}: Pushed\b|\bpushed blob: ", re.M)
 _LIMITS = (30.0, 60.0, 120.0, 180.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
 _RECENT = (
     ("containerd-2", r"(upgrad|updat|mov|migrat)\w* .{0,40}containerd .{0,20}\b2(\.\d+)?\b|after .{0,30}containerd 2"),
@@ -58,7 +62,7 @@ def tries_of(seen: Seen, scene: Scene) -> list[Try]:
             found.append(
                 Try(place, repository, attempt.action, attempt.account or account, attempt.succeeded, attempt.ended)
             )
-        if not any(attempt.command for attempt in blob.attempts):
+        if not any(attempt.command for attempt in blob.attempts) and not seen.log_attempts:
             found.extend(
                 Try(
                     path,
@@ -72,15 +76,30 @@ def tries_of(seen: Seen, scene: Scene) -> list[Try]:
                 for reading in blob.readings
                 if reading.classified
             )
-    logged = {node for node, *_ in seen.log_attempts}
-    for node, image, time, good in [
-        *seen.log_attempts,
-        *(item for item in seen.cluster.attempts if item[0] not in logged),
-    ]:
+    ends = _ends(seen)
+    for node, image, time, good in ends:
         reference = parse_image(image)
         if image and (not registry or same_host(reference.normalised_host, registry)):
             found.append(Try(f"node/{node}", reference.name, "pull", "", good, time))
     return found
+
+
+def _ends(seen: Seen) -> list[tuple[str, str, float | None, bool]]:
+    """Ends of pulls by node in the order of time: the runtime's log, with what only events show added."""
+    logged = {(node, good) for node, _, _, good in seen.log_attempts}
+    ends = [*seen.log_attempts, *(end for end in seen.cluster.attempts if (end[0], end[3]) not in logged)]
+    return sorted(ends, key=lambda end: end[2] or 0.0)
+
+
+def partly_done(seen: Seen) -> bool:
+    """A push was refused after the same push had uploaded something: its login is not refused always."""
+    for _, blob in seen.blobs:
+        denied = {item.message for item in blob.readings if _DENIED & item.symptoms}
+        for attempt in blob.attempts:
+            refused = any(failure.message in denied for failure in attempt.failures)
+            if attempt.action == "push" and refused and _PARTLY.search(attempt.output):
+                return True
+    return False
 
 
 def _host(attempt: Attempt) -> str:
@@ -104,7 +123,8 @@ def always(tries: Sequence[Try]) -> tuple[bool | None, int, int]:
         return False, n, k
     failing = [item for item in tries if not item.good]
     places = {item.place for item in failing}
-    if k >= ENOUGH and not any(item.good for item in tries if item.place in places):
+    enough = ENOUGH_PUSHES if any(item.action == "push" for item in failing) else ENOUGH
+    if k >= enough and not any(item.good for item in tries if item.place in places):
         return True, n, k
     return None, n, k
 

@@ -1,0 +1,176 @@
+"""Blobs of terminals, tables and journals: distinct failing texts with client, action and what was typed."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.parsers.texts import EVENT, fold, meaning_of, read_blob, read_text
+from app.parsers.texts_split import log_entry, read_command, read_time, split_attempts
+
+PUSH = """ci@runner:~$ docker login -u robot$ci http://h.example:8080
+Login Succeeded
+ci@runner:~$ docker push h.example:8080/t/a:1
+The push refers to repository [h.example:8080/t/a]
+1f2e3d4c5b6a: Preparing
+1f2e3d4c5b6a: Pushed
+unauthorized: unauthorized to access repository: t/a, action: push: unauthorized to access repository: t/a, action: push
+ci@runner:~$ docker push h.example:8080/t/a:1
+1f2e3d4c5b6a: Layer already exists
+1: digest: sha256:51e2888cfbb99f2e31508f48d90a5c7c0fbb3061f21db27c1ab75fa05a5bdbee size: 1157
+"""
+
+
+def test_terminal() -> None:
+    blob = read_blob(PUSH)
+    assert [(a.tool, a.action, a.image, a.succeeded) for a in blob.attempts] == [
+        ("docker", "login", "h.example:8080", True),
+        ("docker", "push", "h.example:8080/t/a:1", False),
+        ("docker", "push", "h.example:8080/t/a:1", True),
+    ]
+    assert blob.attempts[0].account == "robot$ci"
+    assert blob.attempts[0].typed_scheme == "http"
+    (only,) = blob.readings
+    assert (only.client, only.action, only.typed_scheme) == ("docker", "push", "none")
+    assert "harbor-unauthorized-push" in only.tags
+
+
+@pytest.mark.parametrize(
+    ("command", "tool", "action", "image"),
+    [
+        ("$ sudo crictl --debug pull h.example/a:1", "crictl", "pull", "h.example/a:1"),
+        ("# ctr -n k8s.io images pull -u ci:x h.example/a:1", "ctr", "pull", "h.example/a:1"),
+        ("$ echo x | docker login --password-stdin -u ci https://h.example/", "docker", "login", "h.example"),
+        ("+ skopeo copy --authfile x oci:dir docker://h.example/a:1", "skopeo", "push", "h.example/a:1"),
+        ("$ skopeo copy docker://h.example/a:1 dir:out", "skopeo", "pull", "h.example/a:1"),
+        ("$ crane push image.tar h.example/a:1", "crane", "push", "h.example/a:1"),
+        ("$ docker buildx build --push -t h.example/a:1 .", "docker", "push", ""),
+        ("$ helm push chart.tgz oci://h.example/charts", "helm", "push", "h.example/charts"),
+        ("[root@host ~]# docker pull -q h.example/a", "docker", "pull", "h.example/a"),
+    ],
+)
+def test_command(command: str, tool: str, action: str, image: str) -> None:
+    found = read_command(command)
+    assert found[:3] == (tool, action, image)
+
+
+def test_words_are_no_command() -> None:
+    assert [
+        a.command for a in split_attempts("kubectl not able to pull the image\ndocker: Error response from daemon: x")
+    ] == [""]
+
+
+def test_describe_table() -> None:
+    blob = read_blob(
+        """Events:
+  Type     Reason     Age                From               Message
+  ----     ------     ----               ----               -------
+  Normal   Scheduled  10m                default-scheduler  Successfully assigned apps/web to n1
+  Warning  Failed     3s (x2 over 19s)   kubelet            Failed to pull image "h.example/a:1": failed to pull and unpack image "h.example/a:1": failed to resolve image: h.example/a:1: not found
+  Warning  Unhealthy  1s                 kubelet            Readiness probe failed: connection refused
+"""
+    )
+    assert [(reading.client, "not-found" in reading.tags, reading.image) for reading in blob.readings] == [
+        ("containerd", True, "h.example/a:1")
+    ]
+
+
+def test_pod_table() -> None:
+    blob = read_blob(
+        "NAME  READY  STATUS  RESTARTS  AGE\nweb-1   0/1   ImagePullBackOff   0   3m\nweb-2   1/1   Running   0   3m\n"
+    )
+    (only,) = blob.readings
+    assert "back-off-only" in only.tags
+
+
+def test_body_belongs_to_the_line_above() -> None:
+    blob = read_blob(
+        "rpc error: code = Unknown desc = unexpected status from GET request to https://h.example/v2/p/a/blobs/sha256:aa: 401 Unauthorized\n"
+        'unauthorized: http status code: 401, body: {"errors": []}\n'
+    )
+    (only,) = blob.readings
+    assert "blob-401-body" in only.tags
+    assert only.status == 401
+
+
+def test_two_clients_in_one_file_are_two_texts() -> None:
+    blob = read_blob(
+        "$ docker pull h.example/t/a:1\nError response from daemon: received unexpected HTTP status: 502 Bad Gateway\n"
+        'rpc error: code = Unknown desc = failed to pull and unpack image "h.example/t/a:1": failed to resolve image: '
+        "unexpected status from HEAD request to https://h.example/v2/t/a/manifests/1: 502 Bad Gateway\n"
+    )
+    assert [reading.client for reading in blob.readings] == ["docker", "containerd"]
+
+
+def test_journal_lines() -> None:
+    containerd = log_entry(
+        'time="2026-01-02T03:04:05.5Z" level=error msg="PullImage \\"h.example/a:1\\" failed" error="rpc error: code = Unknown desc = '
+        'failed to resolve image: Head \\"https://h.example/v2/a/manifests/1\\": EOF"'
+    )
+    assert containerd is not None
+    assert (containerd.image, containerd.level, containerd.time) == (
+        "h.example/a:1",
+        "error",
+        read_time("2026-01-02T03:04:05.5Z"),
+    )
+    assert containerd.message.endswith("EOF")
+    kubelet = log_entry(
+        'E0102 03:04:05.678901      57 pod_workers.go:1324] "Error syncing pod, skipping" err="failed to \\"StartContainer\\" for \\"app\\" '
+        'with ImagePullBackOff: \\"Back-off pulling image \\\\\\"h.example/a:1\\\\\\": ErrImagePull: x509: certificate signed by unknown '
+        'authority\\"" pod="apps/web"'
+    )
+    assert kubelet is not None
+    assert (kubelet.message, kubelet.pod) == ("x509: certificate signed by unknown authority", "apps/web")
+
+
+def test_ci_log_with_stamps_and_colours() -> None:
+    blob = read_blob(
+        "2026-01-02T03:04:05Z $ docker push h.example/t/a:1\n2026-01-02T03:34:10Z \x1b[31munauthorized: unauthorized to access repository: "
+        "t/a, action: push\x1b[0m\n"
+    )
+    (attempt,) = blob.attempts
+    assert attempt.action == "push"
+    assert blob.readings[0].time == read_time("2026-01-02T03:34:10Z")
+
+
+def test_same_meaning() -> None:
+    one = 'Failed to pull image "h.example/a:1": rpc error: code = Unknown desc = failed commit: unexpected commit digest sha256:aaaaaaaaaaaa'
+    two = "failed commit: unexpected commit digest sha256:bbbbbbbbbbbb"
+    assert meaning_of(one) == meaning_of(two)
+    assert meaning_of("read tcp 10.0.0.1:51212->10.0.0.2:443: x") == meaning_of("read tcp 10.0.0.1:5->10.0.0.2:443: x")
+    (both,) = fold([read_text(one, source=EVENT), read_text(one.replace("aaaa", "cccc"), source=EVENT)])
+    assert both.count == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("authorization failed: no basic auth credentials", "no"),
+        ("failed to fetch anonymous token: unexpected status: 401 Unauthorized", "no"),
+        ("failed to fetch oauth token: unexpected status: 401 Unauthorized", "yes"),
+        ("unexpected status from HEAD request to https://h.example/v2/a/manifests/1: 401 Unauthorized", "unknown"),
+        ("dial tcp 10.0.0.1:443: i/o timeout", ""),
+    ],
+)
+def test_credential_by_the_words(text: str, sent: str) -> None:
+    assert read_text(text, source=EVENT).cred_sent == sent
+
+
+def test_joined_errors_and_pause_image() -> None:
+    joined = 'Failed to pull image "h.example/a:1": [failed to resolve image: unexpected status: 401 Unauthorized, failed to resolve image: EOF]'
+    assert read_text(joined, source=EVENT).joined_errors
+    assert not read_text("map[a, b]: EOF", source=EVENT).joined_errors
+    assert read_text('failed to get sandbox image "h.example/pause:3.9": EOF', source=EVENT).names_image == "pause"
+
+
+def test_path_owner() -> None:
+    owner = {
+        "write /var/lib/containerd/x: no space left on device": "node",
+        "UNKNOWN: unknown error; map[DriverName:filesystem Enclosed:map[Err:28]]": "registry",
+    }
+    for text, wanted in owner.items():
+        assert read_text(text).path_owner == wanted
+
+
+@pytest.mark.parametrize("blob", ["", "\n\n", "\x00\xff", "{" * 5000, 'msg="' * 500, "[" * 3000, "$ docker push 'x"])
+def test_odd_input_never_raises(blob: str) -> None:
+    read_blob(blob, fallback=True)
