@@ -89,7 +89,7 @@ class Page(Keyed[None]):
     DEFAULT_CSS = """
     Page { background: $background; }
     Page > #head { dock: top; height: 1; padding: 0 1; background: $panel; color: $foreground; text-style: bold; }
-    Page > #filter { dock: bottom; display: none; height: 1; border: none; padding: 0 1; }
+    Page > #filter { display: none; height: 1; border: none; padding: 0 1; }
     Page.-filtering > #filter { display: block; }
     """
     SUB_TITLE = ""
@@ -97,11 +97,11 @@ class Page(Keyed[None]):
     def compose(self) -> ComposeResult:
         yield Static("", id="head", markup=False)
         yield from self.body()
-        yield KeyBar()
         box = Input(placeholder="filter: words that must all be there, enter keeps, esc clears", id="filter")
         box.cursor_blink = False
         box.disabled = True
         yield box
+        yield KeyBar()
 
     def body(self) -> ComposeResult:
         """The widgets between the title line and the footer."""
@@ -208,15 +208,20 @@ class Dialog(Keyed[T], ModalScreen[T]):
     BINDINGS = [key("escape", "cancel", "cancel", id="dialog.cancel")]
     DEFAULT_CSS = """
     Dialog { align: center middle; background: $background 60%; }
-    Dialog > #dialog { width: 76; max-width: 100%; height: auto; max-height: 100%; border: heavy $primary; background: $surface; padding: 0 1; }
+    Dialog > #dialog { width: 76; max-width: 100%; height: auto; max-height: 100%; overflow-y: auto;
+        border: heavy $primary; background: $surface; padding: 0 1; }
     Dialog.-danger > #dialog { border: heavy $error; }
-    Dialog #body { height: auto; max-height: 16; padding: 1 1 0 1; }
+    Dialog #body { height: auto; max-height: 14; padding: 1 1 0 1; }
     Dialog #body Static { height: auto; }
     Dialog KeyBar { dock: none; background: $surface; margin-top: 1; }
-    Dialog Input { margin-top: 1; }
-    Dialog TextArea { height: 8; margin-top: 1; }
+    Dialog Input { margin-top: 1; height: 1; border: none; border-left: thick $panel-lighten-3; background: $panel; }
+    Dialog Input:focus { border: none; border-left: thick $primary; background: $panel; }
+    Dialog TextArea { height: 7; margin-top: 1; border: none; border-left: thick $panel-lighten-3; background: $panel; }
+    Dialog TextArea:focus { border: none; border-left: thick $primary; background: $panel; }
+    Dialog OptionList { border: none; border-left: thick $panel-lighten-3; background: $panel; }
+    Dialog OptionList:focus { border: none; border-left: thick $primary; background: $panel; }
     Dialog .buttons { height: auto; align-horizontal: right; margin-top: 1; }
-    Dialog .buttons Button { margin-left: 2; min-width: 12; }
+    Dialog .buttons Button { margin-left: 2; min-width: 14; }
     Dialog Button:focus { text-style: bold reverse; }
     """
     title_text = ""

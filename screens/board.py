@@ -86,7 +86,7 @@ class BoardScreen(Page):
         Binding("ctrl+q,f10", "app.quit", "quit", key_display="ctrl+q", id="app.quit"),
     ]
     DEFAULT_CSS = """
-    BoardScreen #notices { height: auto; max-height: 3; padding: 0 1; display: none; }
+    BoardScreen #notices { height: auto; max-height: 5; padding: 0 1; display: none; }
     BoardScreen #notices.-on { display: block; }
     BoardScreen #incidents { height: auto; min-height: 5; max-height: 60%; }
     BoardScreen #incidents Rows { height: auto; }
@@ -133,7 +133,7 @@ class BoardScreen(Page):
     def draw(self) -> None:
         view = self.view
         notices = [warn(text) for text in view.notices]
-        if view.problem:
+        if view.problem and view.incidents:
             notices.insert(0, bad(f"{view.problem} {view.problem_next}".strip()))
         if view.loading and view.incidents:
             notices.append(muted(f"… {view.loading}"))

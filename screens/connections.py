@@ -73,6 +73,10 @@ class ConnectionsScreen(Page):
     def head(self) -> Content:
         missing = sum(row.have is False for row in self.view.rights)
         open_ = sum(row.have is None for row in self.view.rights)
+        if not self.view.rights:
+            return self.spread(
+                Content.assemble("‹ board   Self-check   ", lock_text(self.view.header)), plain("not checked yet")
+            )
         text = f"{count(missing, 'right')} missing" if missing else "no right is missing"
         if open_:
             text += f", {open_} not known"
@@ -106,7 +110,12 @@ class ConnectionsScreen(Page):
             for index, row in ordered
         ]
         self.query_one(Table).fill(
-            rows, muted("The self-check has not run. r runs it; it only asks, it changes nothing.")
+            rows,
+            muted(
+                "The self-check has not run. r runs it; it only asks, it changes nothing."
+                if not view.reading
+                else f"… {view.reading}"
+            ),
         )
         self._draw_grant()
 

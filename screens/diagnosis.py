@@ -54,7 +54,7 @@ class DiagnosisScreen(Page):
     ]
     DEFAULT_CSS = """
     DiagnosisScreen #text { height: 2fr; }
-    DiagnosisScreen #fixes { height: 1fr; min-height: 5; border-top: solid $panel-lighten-2; }
+    DiagnosisScreen #fixes { height: 1fr; min-height: 5; border-top: solid $foreground 35%; }
     """
 
     def __init__(self, view: DiagnosisView, *, at_fixes: bool = False) -> None:

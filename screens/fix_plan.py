@@ -6,7 +6,7 @@ from textual.app import ComposeResult
 from textual.content import Content
 from textual.widgets import Static
 
-from app.model.fix import Check
+from app.model.fix import Check, FixPlan
 from app.model.view import PlanView
 from screens import messages as ask
 from screens.base import Page, key
@@ -41,7 +41,7 @@ class FixPlanScreen(Page):
         key("d", "next_diff", "next diff", id="plan.next_diff"),
         key("u", "all_diffs", "one/all diffs", id="plan.all_diffs"),
         key("h", "hand_off", "hand-off text", id="plan.hand_off"),
-        key("c", "copy", "copy commands", id="plan.copy"),
+        key("c", "copy", "copy", id="plan.copy"),
         key("ctrl+s,f2", "save", "save", id="page.save", shown="ctrl+s"),
         key("space", "retry", "retry pods at once", id="plan.retry_pods"),
         key("escape", "leave", "cancel", id="page.back"),
@@ -69,7 +69,7 @@ class FixPlanScreen(Page):
 
     def head(self) -> Content:
         plan = self.view.plan
-        right = f"{CLASSES.get(plan.fix_class, plan.fix_class)} · {plan.restarts or 'restarts nothing'}"
+        right = f"{CLASSES.get(plan.fix_class, plan.fix_class)} · restarts: {plan.restarts or 'nothing'}"
         return self.spread(assemble("‹ diagnosis   Fix: ", one_line(plan.title)), plain(right))
 
     def draw(self) -> None:
@@ -81,7 +81,7 @@ class FixPlanScreen(Page):
     def _lock(self) -> Content:
         view, plan = self.view, self.view.plan
         if plan.blocked:
-            return bad(f"Cannot be applied: {plan.blocked}")
+            return bad(f"Cannot be applied, a check failed: {failed_checks(plan)}")
         if not plan.changed:
             return assemble(
                 "Nothing is changed by this plan." + (f"  Watching: {view.watching}" if view.watching else "")
@@ -168,7 +168,7 @@ class FixPlanScreen(Page):
         view, plan = self.view, self.view.plan
         if name == "apply":
             if plan.blocked:
-                return f"A check failed: {plan.blocked}."
+                return f"A check failed: {failed_checks(plan)}."
             if not plan.changed:
                 return "This plan changes nothing; hand it to the owner."
             if view.header.locked:
@@ -228,6 +228,15 @@ class FixPlanScreen(Page):
             self.say(ask.SaveText(f"hand-off-{plan.fix}.txt", plan.hand_off))
         else:
             self.say(ask.SaveText(f"plan-{plan.fix}.txt", self._plan().plain))
+
+
+def failed_checks(plan: FixPlan) -> str:
+    """The checks that stop a plan, with what they found."""
+    return "; ".join(
+        f"{check.text}: {check.detail}" if check.detail else check.text
+        for check in plan.checks
+        if check.state == "fail"
+    )
 
 
 def check_line(check: Check) -> Content:

@@ -53,7 +53,7 @@ def rows_of(screen: Keyed[None], remapped: dict[str, str] | None = None) -> tupl
     """Keys of a screen with the reason why one does not work now."""
     found = []
     for binding in screen.key_order:
-        if binding.description:
+        if binding.description and (binding.show or not binding.action.startswith("do('answer-")):
             keys = (remapped or {}).get(binding.id or "", "") or binding.key_display or binding.key.replace(",", " ")
             found.append(HelpRow(keys, binding.description, screen.why_not_action(binding.action), binding.id or ""))
     return tuple(found)

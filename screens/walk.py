@@ -74,7 +74,7 @@ class WalkScreen(Page):
     DEFAULT_CSS = """
     WalkScreen #strip { height: auto; max-height: 4; padding: 0 1; background: $boost; display: none; }
     WalkScreen #strip.-on { display: block; }
-    WalkScreen #status { height: auto; max-height: 2; padding: 0 1; display: none; }
+    WalkScreen #status { height: auto; max-height: 3; padding: 0 1; display: none; }
     WalkScreen #status.-on { display: block; }
     WalkScreen #tabs { height: 1; padding: 0 1; display: none; }
     WalkScreen.-narrow #tabs { display: block; }
@@ -182,7 +182,7 @@ class WalkScreen(Page):
             out += ["", *self._collecting(view.step.next)]
         else:
             out += ["", *self._ending()]
-        if not view.step.path and not view.evidence and asked is None and not view.busy:
+        if not view.step.path and not view.evidence and asked is None and not view.busy and view.timeline is None:
             out.append(muted("Nothing has been read yet. enter takes the first step, s lets it run."))
         out += self._last_evidence(asked)
         return lines(out)
@@ -248,8 +248,16 @@ class WalkScreen(Page):
         return out
 
     def _last_evidence(self, asked: Asked | None) -> list[Content | str]:
-        """Evidence of the open question, else the newest."""
-        chosen = tuple(asked.evidence) if asked and asked.evidence else self.view.evidence[-2:]
+        """Evidence of the open question; at a diagnosis what speaks for it; else the newest."""
+        best = next(iter(self._open()), None)
+        if asked and asked.evidence:
+            chosen = asked.evidence
+        elif self.view.done and best and any(ground.evidence for ground in best.grounds):
+            chosen = tuple(
+                {ground.evidence.key: ground.evidence for ground in best.grounds if ground.evidence}.values()
+            )
+        else:
+            chosen = self.view.evidence[-2:]
         out: list[Content | str] = []
         for item in chosen[:3]:
             out += ["", *evidence_lines(item, EXCERPT_LINES)]
@@ -433,10 +441,11 @@ def answered(question: Asked) -> list[Content | str]:
 def evidence_lines(item: Evidence, most: int) -> list[Content | str]:
     """What was asked of whom, when, the excerpt, what was read from it."""
     where = str(item.target)
+    seen_from = "" if item.vantage in where.split() else f"   from {item.vantage}"
     out: list[Content | str] = [
         assemble(
             (item.command or item.probe, "bold"),
-            (f"   {where}   from {item.vantage}   {clock_time(item.taken_at)}", MUTED),
+            (f"   {where}{seen_from}   {clock_time(item.taken_at)}", MUTED),
         )
     ]
     if item.outcome is not Outcome.OBSERVED:

@@ -10,7 +10,10 @@ from textual.widgets import Button, Input, Static
 
 from app.model.fix import FixPlan
 from screens.base import Dialog, key
+from screens.widgets.pane import hanging
 from screens.widgets.text import MUTED, assemble, count, lines, plain, targets, warn
+
+BODY_WIDTH = 68
 
 
 class ConfirmDialog(Dialog[bool]):
@@ -29,15 +32,15 @@ class ConfirmDialog(Dialog[bool]):
 
     def body(self) -> ComposeResult:
         with VerticalScroll(id="body", can_focus=False):
-            yield Static(self.text, markup=False)
+            yield Static(hanging(self.text, BODY_WIDTH), markup=False)
         if self.must_type:
             yield Static(assemble("Type ", (self.must_type, "bold"), " to go on:"), markup=False)
             box = Input(placeholder=self.must_type, id="name")
             box.cursor_blink = False
             yield box
         with Horizontal(classes="buttons"):
-            yield Button("Cancel", id="no")
-            yield Button(self.yes, id="yes", variant="error", disabled=bool(self.must_type))
+            yield Button("Cancel", id="no", compact=True)
+            yield Button(self.yes, id="yes", variant="error", disabled=bool(self.must_type), compact=True)
 
     def on_mount(self) -> None:
         self.query_one("#no", Button).focus()

@@ -44,7 +44,7 @@ class ErrorDialog(Dialog[None]):
         with VerticalScroll(id="body", can_focus=False):
             yield Static(lines(out), markup=False)
         with Horizontal(classes="buttons"):
-            yield Button("Close", id="no")
+            yield Button("Close", id="no", compact=True)
 
     def on_mount(self) -> None:
         self.query_one(Button).focus()

@@ -64,9 +64,9 @@ class HostKeysDialog(Dialog[bool]):
         with VerticalScroll(id="body"):
             yield Static(lines(out), markup=False)
         with Horizontal(classes="buttons"):
-            yield Button("Not now", id="no")
+            yield Button("Not now", id="no", compact=True)
             if new:
-                yield Button(f"Accept {len(new)}", id="yes", variant="warning")
+                yield Button(f"Accept {len(new)}", id="yes", variant="warning", compact=True)
 
     def on_mount(self) -> None:
         self.query_one("#no", Button).focus()

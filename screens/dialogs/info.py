@@ -25,7 +25,7 @@ class InfoDialog(Dialog[None]):
         with VerticalScroll(id="body"):
             yield Static(self.text, markup=False)
         with Horizontal(classes="buttons"):
-            yield Button("Close", id="no")
+            yield Button("Close", id="no", compact=True)
 
     def on_mount(self) -> None:
         self.query_one(Button).focus()

@@ -13,7 +13,7 @@ from textual.widgets.option_list import Option
 from app.model.evidence import Evidence
 from app.model.view import UnknownRow
 from screens.base import Dialog, key
-from screens.widgets.text import MUTED, assemble, lines, muted, one_line, outcome, plain
+from screens.widgets.text import MUTED, assemble, lines, muted, one_line, outcome, plain, short_target
 
 
 def _area(id: str) -> TextArea:  # noqa: A002 - Textual's name
@@ -36,14 +36,15 @@ class PasteDialog(Dialog[str | None]):
         key("escape", "cancel", "cancel", id="dialog.cancel"),
     ]
     title_text = "Paste an error"
+    yes_text = "Judge it"
     intro = "From kubectl describe, docker, crictl, a CI log: one line is enough, more is better. Passwords and tokens are masked."
 
     def body(self) -> ComposeResult:
         yield Static(lines(self.explain()), id="body", markup=False)
         yield _area("text")
         with Horizontal(classes="buttons"):
-            yield Button("Cancel", id="no")
-            yield Button("Judge it", id="yes", variant="primary")
+            yield Button("Cancel", id="no", compact=True)
+            yield Button(self.yes_text, id="yes", variant="primary", compact=True)
 
     def explain(self) -> list[Content | str]:
         return [plain(self.intro)]
@@ -80,6 +81,7 @@ class SupplyDialog(PasteDialog):
         key("escape", "cancel", "cancel", id="dialog.cancel"),
     ]
     title_text = "Supply by hand"
+    yes_text = "Read it"
 
     def __init__(self, row: UnknownRow) -> None:
         super().__init__()
@@ -113,7 +115,7 @@ class NewPushDialog(Dialog[tuple[str, str, str] | None]):
         key("ctrl+s,f2", "take", "open it", id="push.take", shown="ctrl+s"),
         key("escape", "cancel", "cancel", id="dialog.cancel"),
     ]
-    DEFAULT_CSS = "NewPushDialog TextArea { height: 5; } NewPushDialog Input { margin-top: 0; } NewPushDialog #body { padding: 0 1; }"
+    DEFAULT_CSS = "NewPushDialog Static { margin-top: 1; } NewPushDialog Input, NewPushDialog TextArea { margin-top: 0; } NewPushDialog KeyBar { margin-top: 1; }"
     title_text = "Describe a failing push or pull"
 
     def body(self) -> ComposeResult:
@@ -124,8 +126,8 @@ class NewPushDialog(Dialog[tuple[str, str, str] | None]):
         yield Static(muted("What it printed:"), markup=False)
         yield _area("text")
         with Horizontal(classes="buttons"):
-            yield Button("Cancel", id="no")
-            yield Button("Open it", id="yes", variant="primary")
+            yield Button("Cancel", id="no", compact=True)
+            yield Button("Open it", id="yes", variant="primary", compact=True)
 
     def on_mount(self) -> None:
         self.query_one("#image", Input).focus()
@@ -187,8 +189,8 @@ class OpenBundleDialog(Dialog[str | None]):
         box.cursor_blink = False
         yield box
         with Horizontal(classes="buttons"):
-            yield Button("Cancel", id="no")
-            yield Button("Open", id="yes", variant="primary")
+            yield Button("Cancel", id="no", compact=True)
+            yield Button("Open", id="yes", variant="primary", compact=True)
 
     def on_mount(self) -> None:
         self.query_one(Input).focus()
@@ -237,23 +239,11 @@ class ObjectDialog(Dialog[tuple[Evidence, str] | None]):
             id="body",
             markup=False,
         )
-        yield OptionList(
-            *[
-                Option(
-                    Content.assemble(
-                        outcome(item),
-                        plain(f"  {item.probe}  {one_line(str(item.target))}", ""),
-                        muted(f"  from {item.vantage}"),
-                    )
-                )
-                for item in self.evidence
-            ],
-            markup=False,
-        )
+        yield OptionList(*[Option(_evidence_line(item)) for item in self.evidence], markup=False)
         yield _input("reason: why it cannot be trusted", "reason")
         with Horizontal(classes="buttons"):
-            yield Button("Cancel", id="no")
-            yield Button("Leave it out", id="yes", variant="warning")
+            yield Button("Cancel", id="no", compact=True)
+            yield Button("Leave it out", id="yes", variant="warning", compact=True)
 
     def on_mount(self) -> None:
         self.query_one(OptionList).highlighted = len(self.evidence) - 1 if self.evidence else None
@@ -287,3 +277,9 @@ class ObjectDialog(Dialog[tuple[Evidence, str] | None]):
         index = self.query_one(OptionList).highlighted
         if index is not None:
             self.dismiss((self.evidence[index], self.query_one(Input).value.strip()))
+
+
+def _evidence_line(item: Evidence) -> Content:
+    target = short_target(item.target)
+    seen_from = "" if item.vantage in str(item.target).split() else f"  from {item.vantage}"
+    return Content.assemble(outcome(item), plain(f"  {item.probe}  {one_line(target)}"), muted(seen_from))

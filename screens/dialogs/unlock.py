@@ -39,8 +39,8 @@ class UnlockDialog(Dialog[str | None]):
         box.cursor_blink = False
         yield box
         with Horizontal(classes="buttons"):
-            yield Button("Cancel", id="no")
-            yield Button("Unlock", id="yes", variant="error", disabled=True)
+            yield Button("Cancel", id="no", compact=True)
+            yield Button("Unlock", id="yes", variant="error", disabled=True, compact=True)
 
     def on_mount(self) -> None:
         # Typing the name is the safeguard here, so the cursor stands in the box; an empty box unlocks nothing.

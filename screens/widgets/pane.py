@@ -19,7 +19,7 @@ class Pane(VerticalScroll, can_focus=True):
         Binding("ctrl+u", "page_up", "page up", show=False, id="pane.page_up"),
     ]
     DEFAULT_CSS = """
-    Pane { border: round $panel-lighten-2; padding: 0 1; scrollbar-size-vertical: 1; height: 1fr;
+    Pane { border: round $foreground 35%; padding: 0 1; scrollbar-size-vertical: 1; scrollbar-gutter: stable; height: 1fr;
         border-title-color: $foreground; }
     Pane:focus { border: heavy $primary; border-title-style: bold; }
     Pane > Static { height: auto; }

@@ -410,8 +410,17 @@ WALK_CONFLICT = replace(WALK, step=step(Ask(QUESTION), (CONFLICT, K3S_CA, PROXY)
 WALK_HEALTHY = replace(
     WALK,
     incident=replace(PUSH, healthy=True),
-    step=step(Done("24 of 24 tries reached 3 of 3 core pods, newest 40 s old."), (), "healthy"),
+    step=Step(
+        (),
+        (),
+        (),
+        (asked("rate", "Do tokens work on every core pod?", "yes, 24 of 24 tries"),),
+        Done("24 of 24 tries reached 3 of 3 core pods, newest 40 s old."),
+        outcome="healthy",
+    ),
     unknowns=(),
+    differences=(),
+    evidence=(),
 )
 WALK_DENIED = replace(
     WALK_INCONCLUSIVE,
