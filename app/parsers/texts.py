@@ -15,7 +15,8 @@ from typing import Final
 from app.parsers.image_ref import bare_host, parse_image, port_of, same_host
 from app.parsers.signature_table import SYMPTOMS
 from app.parsers.signatures import Around, flatten, one_line, read_status, read_tags
-from app.parsers.texts_split import Attempt, Failure, read_time, split_attempts
+from app.parsers.texts_lines import Failure, read_time
+from app.parsers.texts_split import Attempt, split_attempts
 from app.parsers.urls import UrlReading, dial_address, failing_url, find_urls, read_url, upload_moved
 
 EVENT: Final = "event"

@@ -10,10 +10,10 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from app.parsers.signatures import looks_failing
+from app.parsers.texts_lines import Failure, log_entry, stamp_of, strip_stamp, table_row
 
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07")
 _TOOLS: Final = (
@@ -85,13 +85,6 @@ _VALUE_OPTIONS: Final = frozenset(
         "--override-arch",
     ]
 )
-_STAMP = re.compile(
-    r"^\s*(?:\[?(?P<iso>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?)\]?|"
-    r"(?P<slash>\d{4}/\d\d/\d\d \d\d:\d\d:\d\d(?:\.\d+)?)|"
-    r"(?P<sys>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d) (?P<host>\S+) (?P<unit>[\w@.-]+)\[\d+\]:|#\d+ (?P<rel>\d+\.\d+)(?= ))\s*(?:[|\]]\s*)?"
-)
-_KLOG = re.compile(r"^(?P<level>[IWEF])\d{4} \d\d:\d\d:\d\d\.\d+\s+\d+ \S+?:\d+\] ?")
-_LOGFMT = re.compile(r'(?<![\w.])(?P<key>time|level|msg|error|err|host|image|pod)=(?P<value>"(?:[^"\\]|\\.)*"?|\S+)')
 _NOISE = re.compile(
     r"^\s*(?:[0-9a-f]{12}: (?:Preparing|Waiting|Pushed|Pushing|Pulling|Pull |Verifying|Download|Extracting|Layer already|Already exists|Mounted)|"
     r"Using default tag|The push refers to|WARNING! |Username:?|Password:?|Authenticating with existing|Configure a credential helper|"
@@ -107,22 +100,6 @@ _SUCCESS = re.compile(
     r"unpacking \S+ .*\bdone\b|^done: |pushing manifest for \S+ .*done",
     re.M,
 )
-_DESCRIBE = re.compile(r"^\s*(?P<type>Warning|Normal)\s+(?P<reason>[A-Z]\w+)\s+(?P<age>.+?)\s{2,}(?P<source>\S+(?:, \S+)?)\s{2,}(?P<message>\S.*)$")  # fmt: skip
-_GET_EVENTS = re.compile(r"^\s*(?:\S+\s+)?(?:<\w+>|\d+\S*)\s+(?P<type>Warning|Normal)\s+(?P<reason>[A-Z]\w+)\s+(?P<object>\S+/\S+)\s+(?P<message>\S.*)$")  # fmt: skip
-_GET_PODS = re.compile(
-    r"^\s*(?:(?P<namespace>[\w.-]+)\s+)?(?P<pod>[\w.-]+)\s+\d+/\d+\s+(?:Init:)?(?P<reason>ErrImagePull|ImagePullBackOff|InvalidImageName|ErrImageNeverPull|RegistryUnavailable|ImageInspectError|SignatureValidationFailed)\b"
-)
-_PULL_REASONS: Final = frozenset(
-    [
-        "Failed",
-        "FailedCreatePodSandBox",
-        "InspectFailed",
-        "FailedToRetrieveImagePullSecret",
-        "ErrImageNeverPull",
-        "BackOff",
-        "InvalidImageName",
-    ]
-)
 _STARTS = re.compile(
     r"^\s*(?:Error response from daemon|Error:|ERROR|error:|FATA|ERRO|rpc error|ctr:|docker:|crictl:|Failed to |Back-off |received unexpected|"
     r"error parsing|unknown: |Get \"?https?:|Put \"?https?:|Head \"?https?:|Post \"?https?:|x509:|panic|\[ERROR|Unable to |failed to )"
@@ -137,17 +114,6 @@ _DOCKER_PULL = re.compile(
 _PUSH_REPO = re.compile(r"The push refers to (?:a )?repository \[(?P<repo>[^\]]+)\]|Pushing repository (?P<old>\S+) ")
 _LIMIT: Final = 6000
 """Lines read of one blob, from its end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """One failing message as it was printed, prefixes of logs taken off."""
-
-    message: str
-    time: float | None = None
-    reason: str = ""
-    """The event's or waiting state's reason, where it comes from a table."""
-    pod: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +167,7 @@ def _lines(blob: str) -> list[str]:
 def _command(line: str) -> re.Match[str] | None:
     if len(line) > 2000:
         return None
-    stripped = _STAMP.sub("", line, count=1)
+    stripped = strip_stamp(line)
     found = _COMMAND.match(stripped)
     if found is None or looks_like_output(stripped):
         return None
@@ -219,7 +185,9 @@ def _attempt(command: str, lines: list[str]) -> Attempt:
     tool, action, image, account, scheme = read_command(command) if command else ("", None, "", "", "")
     if not tool and _DOCKER_PUSH.search(output):
         tool, action = "docker", "push"
-    elif (not tool and _DOCKER_PULL.search(output)) or (not tool and re.search(r"^\s*Step \d+(/\d+)? : [A-Z]+ ", output, re.M)):
+    elif (not tool and _DOCKER_PULL.search(output)) or (
+        not tool and re.search(r"^\s*Step \d+(/\d+)? : [A-Z]+ ", output, re.M)
+    ):
         tool, action = "docker", "pull"
     repository = _PUSH_REPO.search(output)
     if repository and not image:
@@ -235,7 +203,7 @@ def _attempt(command: str, lines: list[str]) -> Attempt:
         typed_scheme=scheme,
         failures=failures,
         succeeded=_SUCCESS.search(output) is not None and not failures,
-        retries=sum(1 for line in lines if _RETRYING.match(_strip_stamp(line))),
+        retries=sum(1 for line in lines if _RETRYING.match(strip_stamp(line))),
         started=times[0] if times else None,
         ended=times[-1] if times else None,
         output=output,
@@ -244,7 +212,7 @@ def _attempt(command: str, lines: list[str]) -> Attempt:
 
 def read_command(command: str) -> tuple[str, str | None, str, str, str]:
     """Tool, action, image or registry, account and typed scheme of a command line."""
-    found = _COMMAND.match(_STAMP.sub("", command, count=1))
+    found = _COMMAND.match(strip_stamp(command))
     if found is None:
         return "", None, "", "", ""
     try:
@@ -322,8 +290,8 @@ def _failures(lines: Iterable[str]) -> Iterator[Failure]:
             held.clear()
 
     for raw in lines:
-        line = _strip_stamp(raw)
-        table = _table_row(line)
+        line = strip_stamp(raw)
+        table = table_row(line)
         if table is not None:
             yield from flush()
             if table.message:
@@ -375,116 +343,3 @@ def _complete(line: str) -> bool:
     """A line that can stand alone; one that ends in a colon, a comma or an open quote goes on."""
     text = line.rstrip()
     return not text.endswith((":", ",", "\\", "(")) and text.count('"') % 2 == 0
-
-
-@dataclass(frozen=True, slots=True)
-class LogEntry:
-    """One line of a structured log."""
-
-    message: str
-    level: str = ""
-    time: float | None = None
-    image: str = ""
-    host: str = ""
-    pod: str = ""
-    text: str = ""
-    """The `msg` alone."""
-
-
-def log_entry(line: str) -> LogEntry | None:
-    """A logfmt line (containerd, docker, skopeo) or a klog line (kubelet) taken apart; None for any other line."""
-    klog = _KLOG.match(line)
-    if klog:
-        rest = line[klog.end() :]
-        fields = {found["key"]: _unquote(found["value"]) for found in _LOGFMT.finditer(rest)}
-        error = fields.get("err", "")
-        text = rest[1 : rest.find('"', 1)] if rest.startswith('"') else rest
-        inner = _inner_kubelet(error)
-        return LogEntry(
-            inner or error or text, klog["level"], None, fields.get("image", ""), "", fields.get("pod", ""), text
-        )
-    if "level=" not in line and "msg=" not in line:
-        return None
-    fields = {}
-    for found in _LOGFMT.finditer(line):
-        fields.setdefault(found["key"], _unquote(found["value"]))
-    if "msg" not in fields:
-        return None
-    message, error = fields["msg"], fields.get("error", "")
-    told = (
-        f"{message}: {error}"
-        if error and not message.startswith(("PullImage", "trying next host", "fetch failed"))
-        else error or message
-    )
-    image = re.search(r'PullImage "([^"]+)"', message)
-    return LogEntry(
-        told, fields.get("level", ""), read_time(fields.get("time", "")), image.group(1) if image else fields.get("image", ""),
-        fields.get("host", ""), fields.get("pod", ""), message,
-    )  # fmt: skip
-
-
-def _inner_kubelet(error: str) -> str:
-    """What `failed to "StartContainer" for "app" with ErrImagePull: "…"` holds; empty where it is another text."""
-    found = re.search(r'with (?:ErrImagePull|ImagePullBackOff|[\w ]+): "(?P<inner>.*)"$', error, re.S)
-    text = found["inner"].replace('\\"', '"') if found else error
-    if found is None:
-        start = re.search(r"start failed in pod \S+: (?:ErrImagePull|[\w ]+?): (?P<inner>.+)$", error, re.S)
-        return start["inner"] if start else ""
-    back = re.match(r'Back-off pulling image "[^"]*": \w+: (?P<cause>.+)$', text, re.S)
-    return back["cause"] if back else text
-
-
-def _unquote(value: str) -> str:
-    if not value.startswith('"'):
-        return value
-    return re.sub(
-        r"\\(.)", lambda m: {"n": "\n", "t": " ", "r": ""}.get(m.group(1), m.group(1)), value[1:].removesuffix('"')
-    )
-
-
-def _table_row(line: str) -> Failure | None:
-    """A row of `kubectl describe`, `kubectl get events` or `kubectl get pods`. An empty message: a row without a failure."""
-    found = _DESCRIBE.match(line) or _GET_EVENTS.match(line)
-    if found:
-        wanted = found["reason"] in _PULL_REASONS and not (found["type"] == "Normal" and found["reason"] != "BackOff")
-        return Failure(found["message"].strip() if wanted else "", None, found["reason"])
-    found = _GET_PODS.match(line)
-    if found:
-        pod = "/".join(part for part in (found["namespace"], found["pod"]) if part)
-        return Failure(found["reason"], None, found["reason"], pod)
-    if re.match(r"^\s*(NAMESPACE|NAME|LAST SEEN|TYPE)\s+[A-Z]", line):
-        return Failure("")
-    waiting = re.match(r"^\s+(Reason|Message):\s+(?P<value>\S.*)$", line)
-    if waiting and waiting.group(1) == "Reason":
-        value = waiting["value"].strip()
-        return Failure(
-            value if value in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull") else "",
-            None,
-            value,
-        )
-    return None
-
-
-def _strip_stamp(line: str) -> str:
-    return _STAMP.sub("", line, count=1)
-
-
-def stamp_of(line: str) -> float | None:
-    """Seconds since the epoch at the head of a log line; None without a full date."""
-    found = _STAMP.match(line)
-    if found and found["iso"]:
-        return read_time(found["iso"])
-    if found and found["slash"]:
-        return read_time(found["slash"].replace("/", "-"))
-    inner = re.search(r'\btime="?([^"\s]+)"?', line)
-    return read_time(inner.group(1)) if inner else None
-
-
-def read_time(text: str) -> float | None:
-    """An ISO 8601 time as seconds since the epoch, without a zone as UTC; None where it is none."""
-    value = re.sub(r"(\.\d{1,6})\d*", r"\1", text.strip().replace(",", ".").replace("Z", "+00:00"))
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

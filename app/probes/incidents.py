@@ -69,10 +69,8 @@ def find_incidents(
     if text is not None:
         return [_pasted(material, seen, text, push, image)]
     asked = push or image or ""
-    if asked or not _live(material, seen):
-        groups = _bundle_groups(seen, asked)
-    else:
-        groups = _live_groups(seen)
+    bundle = bool(asked) or not _live(material, seen)
+    groups = _bundle_groups(seen, asked) if bundle else _live_groups(seen)
     if not groups:
         groups = [[]]
     many = len(groups) > 1

@@ -11,7 +11,7 @@ from typing import Any, Final
 from app.model.material import Material
 from app.parsers.image_ref import parse_image
 from app.parsers.signatures import Around, read_tags, symptoms_in
-from app.parsers.texts_split import read_time
+from app.parsers.texts_lines import read_time
 
 PULL_REASONS: Final = frozenset(
     [

@@ -18,7 +18,8 @@ from app.parsers.image_ref import bare_host, parse_image
 from app.parsers.redact import redact
 from app.parsers.signatures import Around
 from app.parsers.texts import EVENT, Blob, TextReading, meaning_of, read_blob, read_text
-from app.parsers.texts_split import Attempt, Failure, log_entry, read_time, stamp_of
+from app.parsers.texts_lines import Failure, log_entry, read_time, stamp_of
+from app.parsers.texts_split import Attempt
 from app.probes.hosts_known import is_proxied, proxy_projects
 from app.probes.pods import PULL_REASONS, Cluster, PodSeen, Words, items_of, parse_json, read_cluster
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from app.model.material import Document, Material
-from app.parsers.texts_split import read_time
+from app.parsers.texts_lines import read_time
 from app.probes.incidents import case_time, find_incidents
 from tests.unit.test_probes_text import pod, running
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from app.parsers.texts import EVENT, fold, meaning_of, read_blob, read_text
-from app.parsers.texts_split import log_entry, read_command, read_time, split_attempts
+from app.parsers.texts_lines import log_entry, read_time
+from app.parsers.texts_split import read_command, split_attempts
 
 PUSH = """ci@runner:~$ docker login -u robot$ci http://h.example:8080
 Login Succeeded
