@@ -85,7 +85,10 @@ def _facts(attempt: Attempt, namespace: str, files: NodeFiles) -> dict[str, Valu
     if shown is not None:
         facts["attempt.shown_is_first"] = shown == 0
         facts["attempt.other_errors"] = tuple(
-            f"{_kind(item)}({item.host})" for index, item in enumerate(tries) if index != shown
+            f"{_kind(item)}({item.host})"
+            for item in tries
+            # The same answer once more, or another "not found", is no other reason.
+            if item.status != 404 and (_kind(item), item.host) != (_kind(tries[shown]), tries[shown].host)
         )
     facts["attempt.all_404"] = all(item.status == 404 for item in tries)
     if len(tries) > 1:

@@ -12,7 +12,7 @@ from app.probes.runtime_files import NodeFiles, files_of
 from app.probes.runtime_setup import SLACK, main_path, node_setup
 from app.pullplan.containerd import hostname
 from app.pullplan.inputs import NodeSetup
-from app.pullplan.near import near_inline
+from app.pullplan.near import near_inline, near_kind
 from app.pullplan.settings import Settings, effective
 
 CONFIG = (
@@ -21,7 +21,7 @@ CONFIG = (
 )  # fmt: skip
 CONFIG2 = (
     "containerd.inline_tables", "containerd.inline_hosts", "containerd.inline_near", "containerd.tls_table", "containerd.keys_lost",
-    "containerd.lost_only_tls", "containerd.dropin", "containerd.file_in_force", "containerd.auth_hosts",
+    "containerd.lost_only_tls", "containerd.dropin", "containerd.file_in_force", "containerd.auth_hosts", "containerd.auth_near",
 )  # fmt: skip
 STATE = (
     "containerd.newer_than_process",
@@ -148,6 +148,9 @@ def _tables(
     }
     if namespace:
         facts["containerd.inline_near"] = near.host if near is not None and namespace not in inline else ""
+        keys = [auth.key for auth in written.auths if auth.has_login]
+        kinds = [(near_kind(key, (), namespace), key) for key in keys]
+        facts["containerd.auth_near"] = next((key for kind, key in kinds if kind), "") if namespace not in keys else ""
     if settings.keys_lost or settings.keys_lost_known:
         facts["containerd.keys_lost"] = settings.keys_lost
         facts["containerd.lost_only_tls"] = bool(settings.keys_lost) and all(

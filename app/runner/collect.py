@@ -19,7 +19,7 @@ from app.probes.base import Fetch, KubeExec, KubeGet, NodeItem, Probe, Scene, Wa
 
 PAGE: Final = 500
 MOST_ITEMS: Final = 20_000
-_ROUNDS: Final = 3
+_ROUNDS: Final = 5
 
 
 class Credentials(Protocol):
@@ -64,7 +64,7 @@ class Collector:
     async def gather(
         self, material: Material, scene: Scene, probes: Sequence[Probe], *, keep: Callable[[Material], None]
     ) -> Material:
-        """Rounds until nothing new is wanted (three at most, since an answer may show where to ask next).
+        """Rounds until nothing new is wanted (five at most, since an answer may show where to ask next).
 
         `keep` is called whenever more is known.
         """
