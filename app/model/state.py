@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Final
 
 from app.model.case import Case, Incident, Objection
 from app.model.events import (
@@ -52,14 +53,20 @@ class SessionState:
     vantage: str = "operator"
     variables: Mapping[str, Value] = field(default_factory=lambda: MappingProxyType({}))
     now: float = 0.0
-    records: tuple[Evidence, ...] = ()
-    """All evidence in the order it came; `evidence` has the ones in force."""
+    blocks: tuple[tuple[Evidence, ...], ...] = field(default=(), repr=False)
+    """Older records in blocks, so that one more costs the same after ten thousand as after ten."""
+    tail: tuple[Evidence, ...] = field(default=(), repr=False)
     answers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     objections: tuple[Objection, ...] = ()
     step: Judged | None = None
     plans: tuple[PlanState, ...] = ()
     notes: tuple[tuple[float, Noted], ...] = ()
     closed: Closed | None = None
+
+    @property
+    def records(self) -> tuple[Evidence, ...]:
+        """All evidence in the order it came."""
+        return (*(record for block in self.blocks for record in block), *self.tail)
 
     @property
     def evidence(self) -> tuple[Evidence, ...]:
@@ -85,7 +92,8 @@ class SessionState:
         )
 
 
-EMPTY = SessionState()
+EMPTY: Final = SessionState()
+_BLOCK: Final = 64
 
 
 def reduce(state: SessionState, stamped: Stamped) -> SessionState:
@@ -95,7 +103,10 @@ def reduce(state: SessionState, stamped: Stamped) -> SessionState:
     match event:
         case Observed():
             now = max(state.now, event.record.taken_at or 0.0)
-            return replace(state, number=number, at=at, records=(*state.records, event.record), now=now)
+            blocks, tail = state.blocks, (*state.tail, event.record)
+            if len(tail) >= _BLOCK:
+                blocks, tail = (*blocks, tail), ()
+            return replace(state, number=number, at=at, blocks=blocks, tail=tail, now=now)
         case Opened():
             return replace(
                 state,

@@ -53,8 +53,10 @@ def find_session(folder: Path, name: str) -> Path:
     if direct.is_file():
         return direct
     paths = sorted(_files(folder), key=lambda path: path.name)
-    if name == "last" and paths:
-        return paths[-1]
+    if name == "last":
+        readable = [info.path for info in list_sessions(folder) if not info.problem]
+        if readable:
+            return readable[0]
     fitting = [
         path
         for path in paths
