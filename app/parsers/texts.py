@@ -181,6 +181,8 @@ def read_text(
     own_words = _KUBELET_TAGS | ({"image-service-missing"} if source == EVENT else set())
     if client is None and (source == EVENT or "illegal base64" not in joined) and own_words & set(tags):
         client = "kubelet"
+    if above.retries and action == "push" and SYMPTOMS & set(tags) <= {"http-5xx", "reset", "unclassified"}:
+        tags = (*tags, "push-storage-error")  # docker's `Retrying in` stands on lines of its own
     moved = upload_moved(joined, own_host)
     if moved and "unclassified" in tags:
         tags = (*(tag for tag in tags if tag != "unclassified"), "upload-broken")

@@ -179,7 +179,7 @@ def _look(material: Material) -> Seen:
         for path, _ in blobs:
             blob = read_blob(material.text(path) or "", around, fallback=True)
             sightings.extend(Sighting(reading, path, image=reading.image) for reading in blob.readings)
-    sightings = _telling(sightings)
+    sightings = [_with_request(item, material, around) for item in _telling(sightings)]
     return Seen(bundle, tuple(sightings), cluster, blobs, log_attempts, proxied)
 
 
@@ -382,6 +382,20 @@ def _of_transcript(text: str, path: str, around: Around) -> Iterator[Sighting]:
             )
 
 
+def _with_request(item: Sighting, material: Material, around: Around) -> Sighting:
+    """A bare status takes the request from a transcript that shows the same status for exactly one kind of request."""
+    reading = item.reading
+    if reading.status is None or reading.url.host or reading.url.path_kind or item.path.startswith("registry/"):
+        return item
+    shown_there = [
+        other.reading.url
+        for other in _of_transcript(material.text("registry/probe.txt") or "", "registry/probe.txt", around)
+        if other.reading.status == reading.status
+    ]
+    kinds = {url.path_kind for url in shown_there}
+    return replace(item, reading=replace(reading, url=shown_there[0])) if len(kinds) == 1 else item
+
+
 def _of_access(text: str, path: str, around: Around) -> Iterator[Sighting]:
     """Requests below a registry's API that failed, or whose path no registry serves."""
     known: set[str] = set()
@@ -430,8 +444,18 @@ def _telling(sightings: Iterable[Sighting]) -> list[Sighting]:
     """Without texts that only repeat, for the same pod or bundle, that something fails, once a cause is there."""
     items = list(sightings)
     causes = {item.pod for item in items if _is_cause(item)}
-    if "" in causes:
-        items = [item for item in items if item.reading.message not in PULL_REASONS]
+    bare = [item for item in items if item.reading.message in PULL_REASONS]
+    if "" in causes and bare:
+        # What somebody pasted beside a pod that gives no cause is about that pod.
+        first = bare[0]
+        items = [
+            replace(item, pod=first.pod, node=first.node, image=item.image or first.image)
+            if not item.pod and len({other.pod for other in bare}) == 1
+            else item
+            for item in items
+            if item.reading.message not in PULL_REASONS
+        ]
+        causes = {item.pod for item in items if _is_cause(item)}
     kept = [item for item in items if _is_cause(item) or (item.pod not in causes and not (causes and not item.pod))]
     return kept or items
 

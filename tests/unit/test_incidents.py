@@ -208,3 +208,12 @@ def test_many_pods_are_read_in_one_pass() -> None:
     items = [pod(REFUSED, name=f"p{n}", node=f"n{n % 50}") for n in range(3000)]
     ((incident, _),) = find_incidents(material(pods_json={"items": items}))
     assert (len(incident.pods), len(incident.nodes), len(incident.texts)) == (3000, 50, 1)
+
+
+def test_pasted_status_beside_a_silent_pod_is_about_that_pod() -> None:
+    ((incident, _),) = find_incidents(
+        material(pod_json=pod("", reason="ErrImagePull"), error_txt="401 Error when pulling")
+    )
+    assert incident.pods == ("apps/web",)
+    assert incident.image == "h.example/t/a:1"
+    assert incident.texts == ("401 Error when pulling",)

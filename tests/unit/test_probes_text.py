@@ -152,3 +152,9 @@ def test_no_text_says_what_would_help() -> None:
     (record,) = list(text.PROBES[0].read(material, Scene(incident, 0.0)))
     assert record.outcome == "skipped"
     assert not record.facts
+
+
+def test_bare_status_takes_the_request_of_a_transcript() -> None:
+    probe = "> POST /service/token HTTP/1.1\n> Host: h.example\n< HTTP/1.1 403 Forbidden\n"
+    found = facts_of({"error.txt": "403 forbidden", "registry/probe.txt": probe})
+    assert (found["text.status"], found["text.path_kind"]) == (403, "token")
