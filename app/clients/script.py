@@ -41,8 +41,13 @@ set -f
 U=$(id -u); HS=n
 if [ "$U" != 0 ] && command -v sudo >/dev/null && sudo -n -l >/dev/null 2>&1; then HS=y; fi
 if command -v timeout >/dev/null; then T='timeout 20'; else T=; fi
-B() { printf '\n%s B %s\n' "$N" "$1"; }
-E() { printf '\n%s E %s\n' "$N" "$1"; }
+# A frame's end goes out with the next one's begin: each write is a packet, and packets are what reading costs.
+P=
+B() { printf '%s\n%s B %s\n' "$P" "$N" "$1"; P=; }
+E() { P="$P
+$N E $1
+"; }
+fl() { printf '%s' "$P"; P=; }
 # Nearest folder above that can be seen: if it can be entered, what is not seen in it is not there.
 above() { d=${1%/*}; while [ -n "$d" ] && ! [ -e "$d" ]; do d=${d%/*}; done; [ -x "${d:-/}" ]; }
 # see PATH: sets st (ok, absent, denied) and w (sudo or nothing) for a file or folder.
@@ -82,7 +87,8 @@ R() {
     n=$(printf '%s\n' "$l" | grep -c '|')
     c=y; if [ $k != 0 ] || [ "$n" -gt 5000 ]; then c=n; fi
     B "t|$1|ok|$how|$c|$4"; printf '%s\n' "$l" | head -n 5000; E 0
-    printf '%s\n' "$l" | grep -v '^[^|]* directory|' | head -n "$3" | while IFS= read -r q; do [ -n "$q" ] && F "$1" "$2" c "${q#*|}"; done
+    fl
+    printf '%s\n' "$l" | grep -v '^[^|]* directory|' | head -n "$3" | { while IFS= read -r q; do [ -n "$q" ] && F "$1" "$2" c "${q#*|}"; done; fl; }
 }
 # K item id argument command...: standard output as it comes, standard error after it.
 K() {
@@ -226,7 +232,7 @@ def render(items: Sequence[Item], nonce: str) -> str:
     """The script for all items; item numbers are their places. Raises UsageError for a name or path that is not one."""
     parts = [f"N={quote(nonce)}\n{{", PRELUDE]
     parts += [_render(number, item) for number, item in enumerate(items)]
-    parts.append('printf \'\\n%s Z %s\\n\' "$N" "$HS"\n} </dev/null 2>/dev/null')
+    parts.append('printf \'%s\\n%s Z %s\\n\' "$P" "$N" "$HS"\n} </dev/null 2>/dev/null')
     return "\n".join(parts) + "\n"
 
 
