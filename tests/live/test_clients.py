@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import json
 import socket
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -117,12 +116,11 @@ async def test_a_hanging_node_does_not_hold_up_the_others(lab: Mapping[str, str]
         file.write_text(
             f"Include {lab['LAB_SSH_CONFIG']}\nHost hangs\n  HostName 127.0.0.1\n  Port {silent.getsockname()[1]}\n"
         )
-        links = Links(SshSettings(config=str(file), connect_timeout=4))
-        nodes = LiveNodes(links, timeout=10)
-        begin = time.monotonic()
+        links = Links(SshSettings(config=str(file), connect_timeout=8))
+        nodes = LiveNodes(links, timeout=20)
         hanging = asyncio.create_task(nodes.read("hangs", [Command("arch")]))
         assert (await nodes.read(NODE, [Command("arch")])).outcome is Outcome.OBSERVED
-        assert time.monotonic() - begin < 3
+        assert not hanging.done()
         assert (await hanging).outcome is Outcome.TIMED_OUT
         links.close()
 
@@ -215,7 +213,7 @@ async def test_trust_from_a_node(lab: Mapping[str, str], links: Links) -> None:
         HttpRequest(url, vantage=f"node/{NODE}", anchors_pem=anchors, anchors_name="hosts.toml ca")
     )
     assert found.tls is not None
-    assert (found.tls.verified, found.status) == (True, 401)
+    assert (found.tls.verified, found.status) == (True, 401), found.error
     assert found.headers["www-authenticate"].startswith("Bearer ")
     assert found.ms is not None
     assert found.ms < 30, "sshd holds small packets back"
