@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from app.errors import HarborPilotError, RefusedError, VerifyFailedError
-from app.fixes.base import ABSENT, Hidden, at_pointer, digest_value
+from app.fixes.base import ABSENT, HARBOR, WORKLOAD, at_pointer, digest_value
+from app.fixes.gateway_kube import UNDO_LABEL, KubeHand, unmasked
 from app.fixes.journal import UndoJournal
-from app.model.evidence import Outcome
-from app.model.fix import ApplyReport, Change, FixPlan, StepState, TargetProgress
-from app.model.masked import refuse_masked
+from app.model.fix import ApplyReport, Change, FixPlan, StepState, TargetProgress, Verified
 from app.model.target import Target
 from app.ports import HarborWriter, KubeApi, KubeWriter, NodeWriter
 
-UNDO_LABEL: Final = "harborpilot.io/undo-of"
-Verify = Callable[[FixPlan, Target], Awaitable[tuple[bool, str]]]
+Verify = Callable[[FixPlan, Target], Awaitable[Verified | tuple[bool, str]]]
 """(plan, target) → whether what had failed now works there, and what was seen."""
+HarborGet = Callable[[str], Awaitable[tuple[int, str]]]
+"""GET below `/api/v2.0`: status and whole body."""
 
 
 @dataclass(slots=True)
@@ -32,6 +31,7 @@ class Writers:
     harbor_kube_reader: KubeApi | None = None
     nodes: NodeWriter | None = None
     harbor: HarborWriter | None = None
+    harbor_reader: HarborGet | None = None
 
 
 @dataclass(slots=True)
@@ -46,6 +46,12 @@ class Gateway:
     locked: bool = True
     stopping: bool = False
     applying: set[str] = field(default_factory=set)
+    verified: dict[Target, Verified] = field(default_factory=dict)
+    """Of the last apply, by target."""
+    _done: set[tuple[str, str]] = field(default_factory=set)
+    """(plan, step) of what was written: a target that is tried again does not write twice."""
+    _made: dict[str, str] = field(default_factory=dict, repr=False)
+    """Secrets that a change of the plan under way brought; forgotten at its end."""
 
     def unlock(self, name: str) -> None:
         """Unlock for this session. Raises RefusedError unless the context's own name was given."""
@@ -94,6 +100,7 @@ class Gateway:
         """
         self._check(plan, confirmed)
         self.stopping = False
+        self.verified = {}
         names = {str(target) for target in plan.targets}
         self.applying |= names
         states = {target: TargetProgress(target, StepState.QUEUED) for target in plan.targets}
@@ -107,6 +114,7 @@ class Gateway:
                 title=plan.title,
                 context=plan.context,
                 targets=sorted(names),
+                at=plan.made_at,
             )
             stopped = ""
             for wave in plan.waves:
@@ -132,11 +140,19 @@ class Gateway:
             yield self._report(plan, states, done=True)
         finally:
             self.applying -= names
+            self._made.clear()
 
     def _report(self, plan: FixPlan, states: Mapping[Target, TargetProgress], *, done: bool) -> ApplyReport:
         verified = done and all(progress.state is StepState.VERIFIED for progress in states.values())
+        seen = list(self.verified.values())
+        events = [one.event for one in seen if one.event is not None]
         return ApplyReport(
-            plan.id, tuple(states.values()), verified, probe_verified=verified, note="finished" if done else ""
+            plan.id,
+            tuple(states.values()),
+            verified,
+            probe_verified=bool(seen) and all(one.probe is not False and (one.probe or one.works) for one in seen),
+            event_verified=all(events) if events else None,
+            note="finished" if done else "",
         )
 
     async def _one(self, plan: FixPlan, target: Target, verify: Verify) -> AsyncIterator[TargetProgress]:
@@ -144,53 +160,64 @@ class Gateway:
         yield TargetProgress(target, StepState.CHECKING)
         try:
             for number, change in enumerate(changes):
+                if (plan.id, f"{target}#{number}") in self._done:
+                    continue
                 yield TargetProgress(
                     target, StepState.RESTARTING if "restart" in change.kind else StepState.WRITING, change.title
                 )
                 await self._write(plan, change, number)
             yield TargetProgress(target, StepState.VERIFYING, plan.verify)
-            works, seen = await verify(plan, target)
+            answer = await verify(plan, target)
+            said = answer if isinstance(answer, Verified) else Verified(*answer)
+            self.verified[target] = said
         except HarborPilotError as error:
             yield TargetProgress(target, StepState.FAILED_KEPT, error.what)
             return
-        yield TargetProgress(target, StepState.VERIFIED if works else StepState.FAILED_KEPT, seen)
+        yield TargetProgress(target, StepState.VERIFIED if said.works else StepState.FAILED_KEPT, said.note)
 
     # --- digests ---
 
     async def _assert_unmoved(self, plan: FixPlan) -> None:
         """Raises RefusedError when a field that the plan rests on has moved since. Files are checked by the writer itself."""
         for change in plan.changes:
-            if not change.kind.startswith("kube-") or not change.expects:
-                continue
-            document = await self._read(change)
-            for pointer, wanted in change.expects.items():
-                found = digest_value(at_pointer(document, pointer)) if document is not None else ABSENT
-                if found != wanted:
-                    raise RefusedError(
-                        f"{change.payload['path']} {pointer} has changed since the plan was made", "Plan it again."
-                    )
+            if change.kind.startswith("kube-") and change.expects:
+                await self._hand().assert_unmoved(change)
+            elif change.kind == "harbor-api" and change.expects:
+                await self._harbor_unmoved(change)
 
-    def _kube(self, change: Change) -> tuple[KubeWriter, KubeApi]:
-        harbor = change.payload.get("cluster") == "harbor"
-        writer = (self.writers.harbor_kube if harbor else None) or self.writers.kube
-        reader = (self.writers.harbor_kube_reader if harbor else None) or self.writers.kube_reader
-        if writer is None or reader is None:
-            raise RefusedError("no kube API is at hand that could write")
-        return writer, reader
+    async def _harbor_unmoved(self, change: Change) -> None:
+        status, body = await self._harbor_get(str(change.payload["read"]))
+        document = json.loads(body) if status < 400 else None
+        for pointer, wanted in change.expects.items():
+            if digest_value(at_pointer(document, pointer)) != wanted:
+                raise RefusedError(
+                    f"Harbor's {change.payload['read']} {pointer} has changed since the plan was made", "Plan it again."
+                )
 
-    async def _read(self, change: Change) -> Any:
-        _, reader = self._kube(change)
-        reply = await reader.get(str(change.payload["path"]))
-        if reply.outcome is not Outcome.OBSERVED:
-            raise RefusedError(f"{change.payload['path']} cannot be read again: {reply.detail or reply.outcome}")
-        return None if reply.status == 404 else json.loads(reply.body)
+    async def _harbor_get(self, path: str) -> tuple[int, str]:
+        if self.writers.harbor_reader is None:
+            raise RefusedError("no Harbor login with the right to read this is at hand")
+        return await self.writers.harbor_reader(path)
+
+    def _hand(self) -> KubeHand:
+        return KubeHand(
+            self.journal,
+            self.settle,
+            {WORKLOAD: self.writers.kube, HARBOR: self.writers.harbor_kube},
+            {WORKLOAD: self.writers.kube_reader, HARBOR: self.writers.harbor_kube_reader},
+            self._made,
+        )
 
     # --- writes ---
 
     async def _write(self, plan: FixPlan, change: Change, number: int) -> None:
+        step = f"{change.target}#{number}"
+        await self._write_step(plan, change, step)
+        self._done.add((plan.id, step))
+
+    async def _write_step(self, plan: FixPlan, change: Change, step: str) -> None:
         if self.locked:
             raise RefusedError(f"{self.context} was locked again")
-        step = f"{change.target}#{number}"
         payload = change.payload
         if change.kind == "node-file":
             backup = None if change.expects.get("sha256") == ABSENT else f"{payload['path']}.harborpilot-{plan.id}"
@@ -246,7 +273,7 @@ class Gateway:
             await self._nodes().run_trust_update(str(payload["node"]))
             self.journal.write(plan.id, "step", step=step, kind=change.kind, state="done", node=payload["node"])
         elif change.kind.startswith("kube-"):
-            await self._write_kube(plan, change, step)
+            await self._hand().write(plan, change, step)
         elif change.kind == "harbor-api":
             await self._write_harbor(plan, change, step)
         else:
@@ -257,148 +284,51 @@ class Gateway:
             raise RefusedError("no node can be written to in this run")
         return self.writers.nodes
 
-    async def _write_kube(self, plan: FixPlan, change: Change, step: str) -> None:
-        writer, _ = self._kube(change)
-        payload = change.payload
-        path = str(payload["path"])
-        before = await self._read(change)
-        undo = await self._keep(plan, change, before)
-        self.journal.write(
-            plan.id,
-            "step",
-            step=step,
-            kind=change.kind,
-            path=path,
-            cluster=payload.get("cluster", "workload"),
-            undo=undo,
-            state="started",
-        )
-        if change.kind == "kube-create":
-            await self._call(writer, "POST", str(payload["collection"]), payload["body"])
-        elif change.kind == "kube-replace":
-            # A Secret's type never changes in place: the old object goes, the new one comes under its name.
-            await self._call(writer, "DELETE", path, None)
-            await self._call(writer, "POST", str(payload["collection"]), payload["body"])
-        elif change.kind == "kube-delete":
-            await self._call(writer, "DELETE", path, None)
-        else:
-            await self._call(
-                writer,
-                "PATCH",
-                path,
-                payload["patch"],
-                content_type=str(payload.get("content_type", "application/json-patch+json")),
-            )
-        self.journal.write(
-            plan.id,
-            "step",
-            step=step,
-            kind=change.kind,
-            path=path,
-            cluster=payload.get("cluster", "workload"),
-            undo=undo,
-            state="done",
-        )
-        if change.kind == "kube-restart":
-            await self._rollout(change)
-
-    async def _call(
-        self, writer: KubeWriter, method: Any, path: str, body: Any, *, content_type: str = "application/json"
-    ) -> None:
-        reply = await writer.write(method, path, _unmasked(body), content_type=content_type)
-        if reply.outcome is not Outcome.OBSERVED or reply.status >= 400:
-            raise RefusedError(f"{method} {path}: {reply.status} {reply.detail or reply.outcome}")
-
-    async def _keep(self, plan: FixPlan, change: Change, before: Any) -> dict[str, Any]:
-        """What undo needs. The old data of a Secret stay in a Secret of the same namespace, never in the journal."""
-        payload = change.payload
-        if change.kind == "kube-restart":
-            return {"how": "none"}
-        if change.kind == "kube-create" or before is None:
-            return {"how": "delete"}
-        if before.get("kind") == "Secret" or "/secrets/" in str(payload["path"]):
-            writer, _ = self._kube(change)
-            metadata = before["metadata"]
-            name = f"harborpilot-undo-{plan.id}-{metadata['name']}"[:250]
-            body = {
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "metadata": {"name": name, "namespace": metadata["namespace"], "labels": {UNDO_LABEL: plan.id}},
-                "type": "Opaque",
-                "data": {"object": base64.b64encode(json.dumps(_bare(before)).encode()).decode()},
-            }
-            await self._call(writer, "POST", f"/api/v1/namespaces/{metadata['namespace']}/secrets", body)
-            return {
-                "how": "secret",
-                "namespace": metadata["namespace"],
-                "name": name,
-                "collection": f"/api/v1/namespaces/{metadata['namespace']}/secrets",
-            }
-        return {
-            "how": "fields",
-            "fields": {pointer: at_pointer(before, pointer) for pointer in change.payload.get("touches", ())},
-        }
-
-    async def _rollout(self, change: Change) -> None:
-        """Wait until a restarted Deployment has all new pods ready, at most four minutes."""
-        for _ in range(120):
-            document = await self._read(change)
-            status, spec = document.get("status") or {}, document.get("spec") or {}
-            wanted = int(spec.get("replicas", 1))
-            if (
-                int(status.get("observedGeneration", 0)) >= int((document.get("metadata") or {}).get("generation", 0))
-                and int(status.get("updatedReplicas", 0)) >= wanted
-                and int(status.get("readyReplicas", 0)) >= wanted
-                and int(status.get("replicas", 0)) == wanted
-            ):
-                return
-            await self.settle(2.0)
-        raise VerifyFailedError(f"{change.payload['path']} was not rolled out within four minutes", "Its pods say why.")
-
     async def _write_harbor(self, plan: FixPlan, change: Change, step: str) -> None:
         if self.writers.harbor is None:
             raise RefusedError("no Harbor login with the right to change this is at hand")
         payload = change.payload
-        self.journal.write(
-            plan.id,
-            "step",
-            step=step,
-            kind=change.kind,
-            path=payload["path"],
-            undo=payload.get("undo") or {"how": "none"},
-            state="started",
-        )
-        status, said = await self.writers.harbor.write(
-            payload["method"], str(payload["path"]), _unmasked(payload.get("body"))
+        if change.expects:
+            await self._harbor_unmoved(change)
+        said = {"step": step, "kind": change.kind, "path": payload["path"], "undo": payload.get("undo") or {"how": "none"},
+                "object": payload.get("object", payload["path"])}  # fmt: skip
+        self.journal.write(plan.id, "step", **said, state="started")
+        status, answer = await self.writers.harbor.write(
+            payload["method"], str(payload["path"]), unmasked(payload.get("body"), self._made)
         )
         if status >= 400:
-            raise RefusedError(f"Harbor answered {status} to {payload['method']} {payload['path']}: {said[:200]}")
-        self.journal.write(
-            plan.id,
-            "step",
-            step=step,
-            kind=change.kind,
-            path=payload["path"],
-            undo=payload.get("undo") or {"how": "none"},
-            state="done",
-        )
+            raise RefusedError(f"Harbor answered {status} to {payload['method']} {payload['path']}: {answer[:200]}")
+        self.journal.write(plan.id, "step", **said, state="done")
+        for name, key in (payload.get("yields") or {}).items():
+            try:
+                self._made[name] = str(json.loads(answer)[key])
+            except (ValueError, KeyError, TypeError) as error:
+                raise RefusedError(f"Harbor did not answer with the {name} that it made") from error
 
     # --- undo ---
 
     async def undo(self, plan_id: str) -> list[str]:
         """Put back what a plan changed, last step first. Returns a line for each step; raises RefusedError when locked."""
-        events = self.journal.read(plan_id)
-        begun = next((event for event in events if event["event"] == "begun"), {})
         if self.locked:
             raise RefusedError(f"{self.context} is read-only", "Unlock it by its name first.")
+        events = self.journal.read(plan_id)
+        begun = next((event for event in events if event["event"] == "begun"), {})
         if begun.get("context") not in (None, self.context):
             raise RefusedError(f"plan {plan_id} was applied to {begun['context']}, not to {self.context}")
+        if events and events[-1]["event"] == "undone":
+            raise RefusedError(f"plan {plan_id} was undone already")
         steps: dict[str, Mapping[str, Any]] = {}
         for event in events:
             if event["event"] == "step":
-                steps[str(event["step"])] = event
+                steps[str(event["step"])] = {**steps.get(str(event["step"]), {}), **event}
+        put_back = {str(event["step"]) for event in events if event["event"] == "step-undone"}
         self.journal.write(plan_id, "undo-begun")
-        lines = [await self._undo_step(event) for event in reversed(list(steps.values()))]
+        lines = []
+        for name, event in reversed(list(steps.items())):
+            if name in put_back:
+                continue
+            lines.append(await self._undo_step(event))
+            self.journal.write(plan_id, "step-undone", step=name)
         self.journal.write(plan_id, "undone")
         return lines
 
@@ -418,77 +348,32 @@ class Gateway:
         if kind == "node-trust-update":
             await self._nodes().run_trust_update(str(event["node"]))
             return f"{event['node']}: trust store built again"
-        if kind == "harbor-api" and event["undo"].get("method"):
-            if self.writers.harbor is None:
-                raise RefusedError("no Harbor login is at hand to undo with")
-            status, said = await self.writers.harbor.write(
-                event["undo"]["method"], event["undo"]["path"], event["undo"].get("body")
-            )
-            if status >= 400:
-                raise RefusedError(f"Harbor answered {status} to the undo: {said[:200]}")
-            return f"{event['path']}: as before"
+        if kind == "harbor-api":
+            return await self._undo_harbor(event)
         if kind.startswith("kube-"):
-            return await self._undo_kube(event)
+            return await self._hand().undo(event)
         return f"{kind}: cannot be undone"
 
-    async def _undo_kube(self, event: Mapping[str, Any]) -> str:
-        undo = event["undo"]
-        probe = Change(
-            Target(),
-            str(event["kind"]),
-            "",
-            payload={"path": event["path"], "cluster": event.get("cluster", "workload")},
-        )
-        writer, reader = self._kube(probe)
-        path = str(event["path"])
-        if undo["how"] == "delete":
-            if await self._read(probe) is not None:
-                await self._call(writer, "DELETE", path, None)
-            return f"{path}: removed"
-        if undo["how"] == "secret":
-            kept_path = f"{undo['collection']}/{undo['name']}"
-            reply = await reader.get(kept_path)
-            if reply.outcome is not Outcome.OBSERVED or reply.status == 404:
-                raise RefusedError(f"the old data of {path} are no longer in Secret {undo['namespace']}/{undo['name']}")
-            original = json.loads(base64.b64decode(json.loads(reply.body)["data"]["object"]))
-            if await self._read(probe) is not None:
-                await self._call(writer, "DELETE", path, None)
-            await self._call(writer, "POST", str(undo["collection"]), original)
-            await self._call(writer, "DELETE", kept_path, None)
-            return f"{path}: type, data and labels as before"
-        if undo["how"] == "fields":
-            current = await self._read(probe)
-            patch: list[dict[str, Any]] = []
-            for pointer, value in undo["fields"].items():
-                there = at_pointer(current, pointer) is not None
-                if value is None and there:
-                    patch.append({"op": "remove", "path": pointer})
-                elif value is not None:
-                    patch.append({"op": "replace" if there else "add", "path": pointer, "value": value})
-            if patch:
-                await self._call(writer, "PATCH", path, patch, content_type="application/json-patch+json")
-            return f"{path}: fields as before"
-        return f"{path}: cannot be undone (a restart)"
+    async def _undo_harbor(self, event: Mapping[str, Any]) -> str:
+        undo, name = event["undo"], str(event.get("object") or event["path"])
+        if not undo.get("method"):
+            return f"{name}: cannot be undone"
+        if self.writers.harbor is None:
+            raise RefusedError("no Harbor login is at hand to undo with")
+        path = str(undo["path"])
+        if undo.get("how") == "find":
+            status, body = await self._harbor_get(str(undo["list"]))
+            rows = json.loads(body) if status < 400 else []
+            found = next(
+                (row for row in rows if all(row.get(key) == value for key, value in undo["match"].items())), None
+            )
+            if found is None:
+                return f"{name}: not there; nothing to take away"
+            path = path.replace("{id}", str(found["id"]))
+        status, said = await self.writers.harbor.write(undo["method"], path, undo.get("body"))
+        if status >= 400:
+            raise RefusedError(f"Harbor answered {status} to the undo: {said[:200]}")
+        return f"{name}: as before"
 
 
-def _bare(document: Mapping[str, Any]) -> dict[str, Any]:
-    """An object without what the server sets."""
-    kept = dict(document)
-    kept.pop("status", None)
-    metadata = dict(kept.get("metadata") or {})
-    for key in ("resourceVersion", "uid", "creationTimestamp", "managedFields", "generation", "selfLink"):
-        metadata.pop(key, None)
-    kept["metadata"] = metadata
-    return kept
-
-
-def _unmasked(body: Any) -> Any:
-    """The real values at the last moment, just before the writer. Masked placeholders from evidence are refused."""
-    if isinstance(body, Hidden):
-        return body.reveal()
-    if isinstance(body, Mapping):
-        return {key: _unmasked(value) for key, value in body.items()}
-    if isinstance(body, list | tuple):
-        return [_unmasked(value) for value in body]
-    refuse_masked(body)
-    return body
+__all__ = ["UNDO_LABEL", "Gateway", "Verify", "Writers"]

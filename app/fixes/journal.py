@@ -60,8 +60,51 @@ class UndoJournal:
         return [path.stem for path in files]
 
     def interrupted(self) -> list[str]:
-        """Plans that were begun and neither finished nor undone."""
-        return [plan for plan in self.plans() if _last(self.read(plan)) not in ("finished", "undone")]
+        """Plans that were begun and neither finished nor undone; a file that cannot be read counts as one."""
+        return [plan for plan in self.plans() if self.summary(plan).state in ("interrupted", "unreadable")]
+
+    def summary(self, plan: str) -> Applied:
+        """What became of a plan, in short; never raises for a plan that `plans` lists."""
+        try:
+            events = self.read(plan)
+        except SessionError as error:
+            return Applied(plan, state="unreadable", steps=(error.what,))
+        begun = next((event for event in events if event["event"] == "begun"), {})
+        steps: dict[str, str] = {}
+        for event in events:
+            if event["event"] == "step":
+                name = str(
+                    event.get("object")
+                    or f"{event.get('node', '')} {event.get('path') or event.get('unit') or ''}".strip()
+                )
+                state = "done" if event["state"] == "done" else "begun, perhaps not done"
+                steps[str(event["step"])] = f"{name or steps.get(str(event['step']), '').rpartition(':')[0]}: {state}"
+            elif event["event"] == "step-undone":
+                steps[str(event["step"])] = f"{steps.get(str(event['step']), '').rpartition(':')[0]}: undone"
+        last = _last(events)
+        state = {"finished": "applied", "undone": "undone"}.get(last, "interrupted")
+        return Applied(
+            plan,
+            str(begun.get("fix", "")),
+            str(begun.get("title", "")),
+            str(begun.get("context", "")),
+            float(begun.get("at") or 0.0),
+            state,
+            tuple(steps.values()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One applied plan. `state`: `applied`, `undone`, `interrupted`, `unreadable`."""
+
+    plan: str
+    fix: str = ""
+    title: str = ""
+    context: str = ""
+    at: float = 0.0
+    state: str = ""
+    steps: tuple[str, ...] = ()
 
 
 def _last(events: list[Mapping[str, Any]]) -> str:

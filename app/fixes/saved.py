@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+import re
+from typing import Any, Final
 
 import msgspec
 
 from app.errors import UsageError
-from app.model.fix import FixPlan
+from app.model.fix import Change, FixPlan
 
 
 class SavedPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,18 +31,35 @@ class SavedPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the evidence was gathered (flags), so that it can be gathered again."""
 
 
+_FINGERPRINT: Final = re.compile(r"~[0-9a-f]{8}, \d+ characters")
+
+
 def seal(plan: FixPlan) -> str:
-    """Digest of everything the plan would touch: kinds, targets, expected digests and diffs."""
+    """Digest of everything the plan would touch: kinds, targets, expected digests and diffs.
+
+    Fingerprints are keyed by session, so they are left out; a Secret is sealed by its version and not by a digest of its
+    content, from which a weak password could be guessed.
+    """
     parts = [
-        [change.kind, str(change.target), change.title, change.diff, sorted(change.expects.items())]
+        [change.kind, str(change.target), change.title, _FINGERPRINT.sub("***", change.diff), _expected(change)]
         for change in plan.changes
     ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _expected(change: Change) -> list[list[str]]:
+    version = change.payload.get("sealed_by")
+    kept = [
+        [pointer, digest]
+        for pointer, digest in sorted(change.expects.items())
+        if not (version and pointer.startswith("/data"))
+    ]
+    return kept + ([[str(key), str(value)] for key, value in sorted(version.items())] if version else [])
 
 
 def to_saved(plan: FixPlan, inputs: dict[str, str], source: dict[str, Any]) -> SavedPlan:
     """The plan as a file; `inputs` must hold no secret."""
-    diff = "\n".join(change.diff for change in plan.changes)
+    diff = "\n".join(_FINGERPRINT.sub("***", change.diff) for change in plan.changes)
     return SavedPlan(
         1,
         plan.fix,

@@ -120,6 +120,18 @@ class TargetProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class Verified:
+    """What verifying one target came to."""
+
+    works: bool
+    note: str
+    probe: bool | None = None
+    """Whether the evidence that had spoken for the finding no longer does."""
+    event: bool | None = None
+    """Whether the event that the user waits for was seen; None: it was not waited for."""
+
+
+@dataclass(frozen=True, slots=True)
 class ApplyReport:
     """What an apply came to."""
 
