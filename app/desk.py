@@ -103,6 +103,12 @@ class Desk(Protocol):
         `retry_pods`: recreate owned pods at once instead of waiting for their back-off.
         """
 
+    async def interrupted(self) -> ApplyView | None:
+        """An apply of an earlier run that was cut off: what was done and what was not. None when there is none.
+
+        Going on is `apply` of its plan, going back is `undo`; both check the world first.
+        """
+
     async def stop_apply(self) -> None:
         """Stop after the current step."""
 

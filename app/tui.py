@@ -55,6 +55,7 @@ class HarborPilotApp(App[None]):
         Binding("f10", "quit", "quit", show=False, id="app.quit_alias"),
     ]
     CSS = """
+    ToastRack { margin-bottom: 3; }
     Toast { max-width: 76; }
     """
 
@@ -101,6 +102,9 @@ class HarborPilotApp(App[None]):
         elif kind == "replay":
             await self._open_replay(argument)
         else:
+            cut_off = await self.desk.interrupted()
+            if cut_off is not None:
+                await self.push_screen(_screen("apply", "ApplyScreen")(cut_off))
             await self._refresh()
 
     async def _load_keymap(self) -> None:
@@ -555,7 +559,7 @@ class HarborPilotApp(App[None]):
         if isinstance(screen, Keyed):
             for binding in screen.key_order:
                 name = binding.action.removeprefix("do('").removesuffix("')")
-                if binding.action.startswith("do(") and binding.description and not screen.why_not(name):
+                if binding.action.startswith("do(") and not name.startswith("answer-") and not screen.why_not(name):
                     yield SystemCommand(
                         binding.description,
                         f"key {binding.key_display or binding.key}",

@@ -19,6 +19,7 @@ from screens.widgets.text import (
     assemble,
     bad,
     common_parts,
+    count,
     good,
     lines,
     muted,
@@ -38,6 +39,7 @@ class ApplyScreen(Page):
 
     BINDINGS = [
         key("ctrl+c,f9", "stop", "stop after this step", id="apply.stop", shown="ctrl+c"),
+        key("A", "continue", "go on", id="apply.continue"),
         key("R", "retry", "retry target", id="apply.retry"),
         key("K", "skip", "skip target", id="apply.skip"),
         key("X", "stop_here", "stop here", id="apply.stop_here"),
@@ -84,6 +86,20 @@ class ApplyScreen(Page):
 
     def _now(self) -> Content:
         view = self.view
+        if view.interrupted:
+            done = sum(item.state in ENDED for item in view.progress)
+            left = len(view.progress) - done
+            head = warn(f"Interrupted in an earlier run: {count(done, 'target')} done, {left} not. Nothing runs now.")
+            return lines(
+                [
+                    head,
+                    plain(
+                        "  A goes on with the rest"
+                        + ("   U puts back what was done" if view.can_undo else "")
+                        + "   esc leaves it as it is"
+                    ),
+                ]
+            )
         if view.waiting_on:
             return lines(
                 [
@@ -113,6 +129,8 @@ class ApplyScreen(Page):
                 return "It has ended already."
             if view.stopping:
                 return "Already stopping after this step."
+        if name == "continue" and not view.interrupted:
+            return "Nothing was interrupted here."
         if name in {"retry", "skip", "stop_here"} and not view.waiting_on:
             return "No target waits for a decision."
         if name == "undo":
@@ -128,6 +146,9 @@ class ApplyScreen(Page):
 
     def do_stop(self) -> None:
         self.say(ask.StopApply())
+
+    def do_continue(self) -> None:
+        self.say(ask.ApplyPlan(self.view.plan, False))
 
     def do_retry(self) -> None:
         self.say(ask.Decide("retry"))

@@ -63,6 +63,10 @@ class Keyed(Screen[T], Generic[T]):
         else:
             getattr(self, f"do_{head}")(argument)
 
+    def shown_key(self, binding: Binding) -> str:
+        """How a key is written in the footer; empty: by its name."""
+        return binding.key_display or ""
+
     def keys_changed(self) -> None:
         """Draw the footer again, after the state has changed."""
         if self.is_mounted:
@@ -95,7 +99,7 @@ class Page(Keyed[None]):
     SUB_TITLE = ""
 
     def compose(self) -> ComposeResult:
-        yield Static("", id="head", markup=False)
+        yield Static(self.head(), id="head", markup=False)
         yield from self.body()
         box = Input(placeholder="filter: words that must all be there, enter keeps, esc clears", id="filter")
         box.cursor_blink = False

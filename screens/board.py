@@ -104,7 +104,9 @@ class BoardScreen(Page):
         yield Static("", id="notices", markup=False)
         yield Table(COLUMNS, id="incidents")
         yield Static("", id="next", markup=False)
-        yield LongPane("Selected", id="detail")
+        detail = LongPane("Selected", id="detail")
+        detail.display = False
+        yield detail
 
     def on_screen_resume(self) -> None:
         self.say(ask.BoardShown())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.app import ComposeResult
+from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Static
@@ -336,6 +337,12 @@ class WalkScreen(Page):
         if name == "give_up" and view.training is None:
             return "This is not practice."
         return ""
+
+    def shown_key(self, binding: Binding) -> str:
+        if binding.id == "walk.answer_1" and self.view.asks is not None:
+            last = min(9, len(self.view.asks.question.choices))
+            return f"1-{last}" if last > 1 else "1"
+        return super().shown_key(binding)
 
     def do_answer(self, number: str) -> None:
         if self.view.asks is not None:

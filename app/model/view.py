@@ -278,6 +278,8 @@ class ApplyView:
     undoing: bool = False
     can_undo: bool = False
     elapsed: float = 0.0
+    interrupted: bool = False
+    """Cut off by a crash or a quit in an earlier run; nothing runs now, and `finished` is set."""
 
 
 @dataclass(frozen=True, slots=True)

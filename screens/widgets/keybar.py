@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
+from textual.binding import Binding
 from textual.content import Content
 from textual.style import Style
 from textual.widgets import Static
@@ -16,6 +17,9 @@ class HasKeys(Protocol):
 
     def why_not_action(self, action: str) -> str:
         """Reason in words; empty when the key works."""
+
+    def shown_key(self, binding: Binding) -> str:
+        """How a key is written; empty: by its name."""
 
 
 class KeyBar(Static):
@@ -49,7 +53,7 @@ class KeyBar(Static):
         for binding in getattr(screen, "key_order", []):
             if not binding.show or not isinstance(screen, HasKeys) or screen.why_not_action(binding.action):
                 continue
-            shown = binding.key_display or ""
+            shown = screen.shown_key(binding)
             keys = remapped.get(binding.id or "", binding.key)
             if not shown or keys != binding.key:
                 shown = self.app.get_key_display(replace(binding, key=keys.split(",")[0], key_display=None))

@@ -40,6 +40,7 @@ class FakeDesk:
         self.walk = at.WALK
         self.header = at.LIVE
         self.solved = False
+        self.cut_off: ApplyView | None = None
         self.hold: asyncio.Event | None = None
         """Set to keep `apply` waiting at its first view."""
         self.closed = False
@@ -135,6 +136,10 @@ class FakeDesk:
         if self.hold is not None:
             await self.hold.wait()
         yield at.APPLY_DONE
+
+    async def interrupted(self) -> ApplyView | None:
+        self._note("interrupted")
+        return self.cut_off
 
     async def stop_apply(self) -> None:
         self._note("stop_apply")

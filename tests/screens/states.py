@@ -605,6 +605,18 @@ APPLY_UNDONE = replace(
     verdict="22 files put back to the byte.",
 )
 
+APPLY_INTERRUPTED = replace(
+    APPLYING,
+    progress=(
+        TargetProgress(OLD_CA.targets[0], StepState.VERIFIED, "canary"),
+        TargetProgress(OLD_CA.targets[1], StepState.WRITING, "the file was written, its check was not seen"),
+        *(TargetProgress(target, StepState.QUEUED) for target in OLD_CA.targets[2:]),
+    ),
+    now_running="",
+    finished=True,
+    interrupted=True,
+)
+
 # --- sessions, replay ---
 
 SESSION = SessionRow(

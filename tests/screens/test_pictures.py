@@ -89,6 +89,7 @@ STATES: dict[str, tuple[Build, str]] = {
     "plan-hand-off": (lambda: FixPlanScreen(at.PLAN_HAND_OFF), "80x24"),
     "plan-read-only": (lambda: FixPlanScreen(at.PLAN_BUNDLE), "80x24"),
     "apply-failed": (lambda: ApplyScreen(at.APPLY_FAILED), "80x24"),
+    "apply-interrupted": (lambda: ApplyScreen(at.APPLY_INTERRUPTED), "80x24"),
     "apply-verified": (lambda: ApplyScreen(at.APPLY_DONE), "80x24"),
     "apply-not-verified": (lambda: ApplyScreen(at.APPLY_NOT_VERIFIED), "80x24"),
     "apply-undone": (lambda: ApplyScreen(at.APPLY_UNDONE), "80x24"),

@@ -46,7 +46,7 @@ from tests.screens import states as at
 ROOT = Path(__file__).resolve().parents[2]
 
 
-async def settle(pilot: Pilot[Any], rounds: int = 6) -> None:
+async def settle(pilot: Pilot[Any], rounds: int = 3) -> None:
     """Let messages, workers that wait for nobody, and redraws come to rest."""
     for _ in range(rounds):
         await pilot.pause()
@@ -184,6 +184,23 @@ async def test_quitting_waits_for_an_apply() -> None:
         s.desk.hold.set()
         await settle(s.pilot)
         assert s.app.screen.view.finished
+
+    await open_app(body, desk=desk)
+
+
+async def test_an_interrupted_apply_is_shown_at_the_next_start() -> None:
+    desk = FakeDesk()
+    desk.cut_off = at.APPLY_INTERRUPTED
+
+    async def body(s: Session) -> None:
+        assert s.top is ApplyScreen
+        await s.press("A")
+        assert s.top is ConfirmDialog
+        await s.press("tab", "enter")
+        assert s.desk.calls("apply") == [(at.PLAN, False)]
+        assert s.top is ApplyScreen
+        await s.press("escape")
+        assert s.top is BoardScreen
 
     await open_app(body, desk=desk)
 
