@@ -12,13 +12,16 @@ from typing import Any, Final
 
 import msgspec
 
-from app.model.events import EVENTS, Observed, Stamped
+from app.model.events import EVENTS, Judged, Observed, Stamped
 from app.model.evidence import Evidence, Of, Outcome, Price, Value
 from app.model.target import Target
 from app.parsers.redact import redact
 
 _MOST: Final = 1.7976931348623157e308
 """JSON has no infinity; the largest number orders the same."""
+
+
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class EvidenceLine(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -78,9 +81,9 @@ def evidence_of(line: EvidenceLine) -> Evidence:
         line.vantage,
         line.outcome,
         MappingProxyType(line.facts),
-        MappingProxyType(line.bounds),
+        MappingProxyType(line.bounds) if line.bounds else _NOTHING,
         frozenset(line.partial),
-        MappingProxyType(line.roster),
+        MappingProxyType(line.roster) if line.roster else _NOTHING,
         line.of,
         line.excerpt,
         line.detail,
@@ -160,7 +163,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="s
     title: str = ""
 
 
-class EventLine(msgspec.Struct, frozen=True):
+class EventLine(msgspec.Struct, frozen=True, gc=False):
     """One event as written; `data` stays undecoded until it is looked at."""
 
     n: int
@@ -209,6 +212,21 @@ def decode_event(line: EventLine) -> Stamped:
     if isinstance(value, _Observed):
         return Stamped(line.n, line.at, Observed(evidence_of(value.record)))
     return Stamped(line.n, line.at, value)
+
+
+class _Brief(msgspec.Struct, frozen=True):
+    outcome: str
+    now: float = 0.0
+    variables: dict[str, bool | int | float | str | tuple[str, ...] | None] | None = None
+
+
+_BRIEF: Final = msgspec.json.Decoder(_Brief)
+
+
+def decode_brief(line: EventLine) -> Stamped:
+    """A judgement without its standings: enough where a later one takes its place."""
+    found = _BRIEF.decode(line.data)
+    return Stamped(line.n, line.at, Judged(found.outcome, now=found.now, variables=found.variables))
 
 
 def _plain(value: Any) -> Any:

@@ -11,9 +11,9 @@ import msgspec
 
 from app.errors import SessionError
 from app.model.case import Case
-from app.model.events import Event, Stamped
+from app.model.events import Event, Judged, Stamped
 from app.model.state import EMPTY, SessionState, reduce
-from app.session.codec import HEADERS, EventLine, Header, decode_event, decode_line, known_types
+from app.session.codec import HEADERS, EventLine, Header, decode_brief, decode_event, decode_line, known_types
 
 SCHEMA: Final = 1
 _EVERY: Final = 128
@@ -33,7 +33,6 @@ class Replay:
         """A last line that was cut off while it was written; it is not part of the session."""
         self.whole_bytes = whole_bytes
         self._lines = lines
-        self._events: dict[int, Stamped] = {}
         self._kept: dict[int, SessionState] = {0: EMPTY}
         self._state = EMPTY
         self._position = 0
@@ -59,15 +58,14 @@ class Replay:
 
     def event(self, number: int) -> Stamped:
         """One event by its number. Raises SessionError with the line, where its data are damaged."""
-        found = self._events.get(number)
-        if found is None:
-            line = self._lines[number - 1]
-            try:
-                found = decode_event(line)
-            except (msgspec.DecodeError, ValueError) as error:
-                raise _damaged(self.path, number + 1, str(error)) from error
-            self._events[number] = found
-        return found
+        return self._decoded(number)
+
+    def _decoded(self, number: int, *, brief: bool = False) -> Stamped:
+        line = self._lines[number - 1]
+        try:
+            return decode_brief(line) if brief else decode_event(line)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise _damaged(self.path, number + 1, str(error)) from error
 
     def events(self) -> Iterator[Stamped]:
         """All of them, from the first."""
@@ -92,11 +90,22 @@ class Replay:
             if wanted < self._position or nearest > self._position:
                 self._state, self._position = self._kept[nearest], nearest
         while self._position < wanted:
-            self._position += 1
-            self._state = reduce(self._state, self.event(self._position))
-            if self._position % _EVERY == 0:
-                self._kept[self._position] = self._state
+            stop = min(wanted, self._position - self._position % _EVERY + _EVERY)
+            self._walk(stop)
+            if stop % _EVERY == 0:
+                self._kept[stop] = self._state
         return self._state
+
+    def _walk(self, stop: int) -> None:
+        """Reduce up to a position. Of the judgements on the way only the last one shows, the others are read in brief."""
+        numbers = range(self._position + 1, stop + 1)
+        last = max((number for number in numbers if self._lines[number - 1].type == Judged.name), default=0)
+        for number in numbers:
+            line = self._lines[number - 1]
+            brief = line.type == Judged.name and number < last
+            stamped = self._decoded(number, brief=True) if brief else self.event(number)
+            self._state = reduce(self._state, stamped)
+            self._position = number
 
     def step(self, by: int = 1) -> SessionState:
         """Some events on, or back."""
