@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -305,6 +305,7 @@ class ProcessStream:
                 stderr=subprocess.PIPE if errors else subprocess.DEVNULL,
             )
         self._socket = ours
+        self._closed = False  # paramiko looks at this name when a read fails, as sockets have it
         self._errors: list[bytes] = []
         self._reader: threading.Thread | None = None
         if self._process.stderr is not None:
@@ -353,6 +354,7 @@ class ProcessStream:
         return self._socket.send(data)
 
     def close(self) -> None:
+        self._closed = True
         self._socket.close()
         if self._process.poll() is None:
             self._process.terminate()
@@ -431,29 +433,31 @@ def _check_key(transport: TellingTransport, hop: SshTarget, entries: Sequence[kn
 def _log_in(transport: TellingTransport, hop: SshTarget) -> None:
     tried: list[str] = []
     skipped: list[str] = []
-    for key, name in _keys(hop, skipped):
-        if len(tried) == TRIES:
-            skipped.append(f"{name} and later ones (enough keys tried)")
-            break
-        tried.append(name)
-        try:
-            left = transport.auth_publickey(hop.user, key)
-        except paramiko.BadAuthenticationType as error:
-            raise RefusedLoginError(
-                Outcome.DENIED, f"{hop.host} takes {', '.join(error.allowed_types)} only, no key, for user {hop.user}"
-            ) from error
-        except paramiko.AuthenticationException:
-            continue
-        if left:
-            raise RefusedLoginError(
-                Outcome.DENIED, f"{hop.host} wants {', '.join(left)} besides the key, for user {hop.user}"
-            )
-        return
+    with contextlib.closing(_keys(hop, skipped)) as keys:
+        for key, name in keys:
+            if len(tried) == TRIES:
+                skipped.append(f"{name} and later ones (enough keys tried)")
+                break
+            tried.append(name)
+            try:
+                left = transport.auth_publickey(hop.user, key)
+            except paramiko.BadAuthenticationType as error:
+                raise RefusedLoginError(
+                    Outcome.DENIED,
+                    f"{hop.host} takes {', '.join(error.allowed_types)} only, no key, for user {hop.user}",
+                ) from error
+            except paramiko.AuthenticationException:
+                continue
+            if left:
+                raise RefusedLoginError(
+                    Outcome.DENIED, f"{hop.host} wants {', '.join(left)} besides the key, for user {hop.user}"
+                )
+            return
     parts = [f"{hop.host} refused user {hop.user}: {', '.join(tried) or 'no key to offer'}"]
     raise RefusedLoginError(Outcome.DENIED, "; not usable: ".join([*parts, *([", ".join(skipped)] if skipped else [])]))
 
 
-def _keys(hop: SshTarget, skipped: list[str]) -> Iterator[tuple[paramiko.PKey, str]]:
+def _keys(hop: SshTarget, skipped: list[str]) -> Generator[tuple[paramiko.PKey, str], None, None]:
     """Keys in the order in which ssh offers them: those of the agent that are configured, the agent's others, then files."""
     publics = {}
     for path in hop.identities:
@@ -462,14 +466,14 @@ def _keys(hop: SshTarget, skipped: list[str]) -> Iterator[tuple[paramiko.PKey, s
             publics[words[1]] = path
         except (OSError, IndexError):
             continue
-    held = _agent_keys(hop)
-    mine = [key for key in held if key.get_base64() in publics]
-    for key in mine:
-        yield key, f"agent key {publics[key.get_base64()]}"
-    if not hop.identities_only:
-        for key in held:
-            if key not in mine:
-                yield key, f"agent key {getattr(key, 'comment', '') or key.get_name()}"
+    with _agent_keys(hop) as held:
+        mine = [key for key in held if key.get_base64() in publics]
+        for key in mine:
+            yield key, f"agent key {publics[key.get_base64()]}"
+        if not hop.identities_only:
+            for key in held:
+                if key not in mine:
+                    yield key, f"agent key {getattr(key, 'comment', '') or key.get_name()}"
     offered = {publics[key.get_base64()] for key in mine}
     for path in hop.identities:
         if path in offered or not Path(path).is_file():
@@ -482,19 +486,22 @@ def _keys(hop: SshTarget, skipped: list[str]) -> Iterator[tuple[paramiko.PKey, s
             skipped.append(f"{path} ({error})")
 
 
-def _agent_keys(hop: SshTarget) -> tuple[paramiko.PKey, ...]:
+@contextlib.contextmanager
+def _agent_keys(hop: SshTarget) -> Iterator[tuple[paramiko.PKey, ...]]:
+    """Keys of the agent; the connection to it is open as long as they are offered."""
     path = os.environ.get("SSH_AUTH_SOCK", "") if hop.agent in ("", "SSH_AUTH_SOCK") else hop.agent
     if not path or path == "none":
-        return ()
-    try:
-        agent = paramiko.agent.AgentSSH()
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(5)
-        connection.connect(path)
-        agent._connect(connection)  # type: ignore[attr-defined] # noqa: SLF001 paramiko's own way in takes the socket's name from the environment only
-        return tuple(agent.get_keys())
-    except (OSError, paramiko.SSHException):
-        return ()
+        yield ()
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        keys: tuple[paramiko.PKey, ...] = ()
+        with contextlib.suppress(OSError, paramiko.SSHException):
+            connection.settimeout(5)
+            connection.connect(path)
+            agent = paramiko.agent.AgentSSH()
+            agent._connect(connection)  # type: ignore[attr-defined] # noqa: SLF001 paramiko's own way in knows the environment's socket only
+            keys = tuple(agent.get_keys())
+        yield keys
 
 
 def _trouble(error: Exception, hop: SshTarget) -> tuple[Outcome, str]:

@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import json
 import socket
+import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -446,3 +448,41 @@ async def test_a_dry_run_is_checked_and_not_kept(lab: Mapping[str, str], kube: L
     assert (await writer.write("POST", path, body, dry_run=True)).status == 201
     assert (await kube.get(f"{path}/harborpilot-test")).status == 404
     assert (await writer.write("POST", path, {"metadata": {"name": "Not A Name"}}, dry_run=True)).status == 422
+
+
+@pytest.fixture
+def agent(lab: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An agent that holds the lab's key."""
+    place = tmp_path / "agent"
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(place)], stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            if place.exists():
+                break
+            time.sleep(0.02)
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(place))
+        subprocess.run(["ssh-add", lab["LAB_SSH_KEY"]], check=True, capture_output=True)
+        yield
+    finally:
+        process.terminate()
+        process.wait(5)
+
+
+@pytest.fixture
+def config_with_proxy(lab: Mapping[str, str], tmp_path: Path) -> str:
+    """An ssh_config without a key file, through a ProxyCommand."""
+    address = resolve(NODE, SshSettings(config=lab["LAB_SSH_CONFIG"])).host
+    file = tmp_path / "config"
+    file.write_text(
+        f"Host {NODE}\n  HostName {address}\n  HostKeyAlias {NODE}\n  User root\n  IdentityFile {tmp_path}/none\n"
+        f"  UserKnownHostsFile {lab['LAB_KNOWN_HOSTS']}\n  ProxyCommand ssh -F {lab['LAB_SSH_CONFIG']} -W %h:%p harbor\n"
+    )
+    return str(file)
+
+
+@pytest.mark.usefixtures("agent")
+async def test_an_agent_and_a_proxy_command(config_with_proxy: str) -> None:
+    links = Links(SshSettings(config=config_with_proxy))
+    answer = await LiveNodes(links).read(NODE, [Command("arch")])
+    assert answer.outcome is Outcome.OBSERVED, answer.detail
+    links.close()
