@@ -9,6 +9,7 @@ from app.engine.evaluate import Scope, evaluate
 from app.engine.judge import Judgement, TextSeen, grounds_of, judge, judge_silent, missing_of
 from app.engine.view import View
 from app.engine.walk import walk
+from app.engine.wordless import judge_wordless
 from app.model.case import Case
 from app.model.evidence import Value
 from app.model.standing import Certainty, Kind, Standing, Step
@@ -30,12 +31,13 @@ def advance(rulebook: Rulebook, case: Case, *, interactive: bool = True, symptom
     texts = _texts(rulebook, view, frozenset(symptoms) if symptoms is not None else None)
     seen = frozenset(symptom for text in texts for symptom in text.symptoms)
     by_id = {text.id: text for text in texts}
+    silent = texts if all(text.wordless for text in texts) else []
     judgements: dict[str, list[Judgement]] = {}
     for finding in rulebook.findings.values():
-        found = judge(finding, view, texts) if finding.explains & seen else []
+        found = judge(finding, view, texts) if finding.explains & seen else judge_wordless(finding, view, silent)
         if found:
             judgements[finding.id] = found
-    _sole_survivors(judgements)
+    _sole_survivors(judgements, rulebook, by_id)
     order = _ranked_symptoms(rulebook, view, seen)
     ranked: list[tuple[tuple[object, ...], Standing]] = []
     for found in judgements.values():
@@ -88,7 +90,11 @@ def _texts(rulebook: Rulebook, view: View, forced: frozenset[str] | None) -> lis
         found.append(TextSeen("", INCIDENT, everywhere))
     if found and everywhere:
         found = [replace(text, symptoms=text.symptoms | everywhere) if text.id else text for text in found]
-    return found
+    return [replace(text, wordless=_wordless(rulebook, text.symptoms)) for text in found]
+
+
+def _wordless(rulebook: Rulebook, symptoms: frozenset[str]) -> bool:
+    return all(symptom in rulebook.symptoms and rulebook.symptoms[symptom].wordless for symptom in symptoms)
 
 
 def _is_seen(symptom: Symptom, view: View, focus: Target) -> bool:
@@ -100,39 +106,55 @@ def _is_seen(symptom: Symptom, view: View, focus: Target) -> bool:
 
 
 def _ranked_symptoms(rulebook: Rulebook, view: View, seen: frozenset[str]) -> list[str]:
-    """Refining symptoms first, then those whose rate is known to hold, then by id."""
+    """Refining symptoms first, then those whose rate is known to hold, then the more plausible ones, then by id."""
     refined = {
         general for symptom in seen if symptom in rulebook.symptoms for general in rulebook.symptoms[symptom].refines
     }
 
-    def key(name: str) -> tuple[int, int, int, str]:
+    def key(name: str) -> tuple[int, int, int, int, str]:
         symptom = rulebook.symptoms.get(name)
         if symptom is None:
-            return (2, 2, 0, name)
+            return (2, 2, 0, 0, name)
         rate = evaluate(symptom.rate, Scope(view, INCIDENT, seen)).truth if symptom.rate is not None else None
-        return (int(name in refined), 0 if rate is True else 1, 0 if symptom.refines & seen else 1, name)
+        return (int(name in refined), 0 if rate is True else 1, 0 if symptom.refines & seen else 1, symptom.prior, name)
 
     return sorted((name for name in seen if name in rulebook.symptoms), key=key)
 
 
-def _sole_survivors(judgements: dict[str, list[Judgement]]) -> None:
-    """A finding without a true set is likely only when it has look-alikes here and all of them are out."""
+def _sole_survivors(judgements: dict[str, list[Judgement]], rulebook: Rulebook, by_id: Mapping[str, TextSeen]) -> None:
+    """A finding without a true set is likely only when it has look-alikes and they are out, and so are all other candidates.
+
+    One of several candidates that are left is no survivor: every other fault that a seen symptom ranks, and that explains the
+    same text, has to be out as well. A finding that no seen symptom ranks survives nothing.
+    """
     certainty = {
         name: min(found, key=lambda judgement: judgement.certainty.rank).certainty for name, found in judgements.items()
     }
+    faults = {name for name, found in judgements.items() if found[0].finding.kind is Kind.FAULT}
     for name, found in judgements.items():
-        others = [other for other in found[0].finding.told_apart if other in judgements]
+        finding = found[0].finding
+        look_alikes = {other for other in finding.told_apart if other in judgements}
         if (
             certainty[name] is not Certainty.POSSIBLE
-            or not others
-            or any(certainty[other] is not Certainty.OUT for other in others)
+            or not look_alikes
+            or name not in faults
+            or finding.cap is Certainty.POSSIBLE
         ):
             continue
-        if found[0].finding.cap is Certainty.POSSIBLE or found[0].finding.kind is not Kind.FAULT:
+        texts = {text for judgement in found for text in judgement.texts}
+        seen = {symptom for text in texts if text in by_id for symptom in by_id[text].symptoms}
+        ranks = [rulebook.symptoms[symptom].rank for symptom in seen if symptom in rulebook.symptoms]
+        if not any(name in rank for rank in ranks):
+            continue
+        rivals = look_alikes | {other for rank in ranks for other in rank if other in faults}
+        if any(certainty[other] is not Certainty.OUT for other in rivals - {name}):
             continue
         judgements[name] = [
             replace(
-                judgement, certainty=Certainty.LIKELY, role="sole survivor", blocked="its look-alikes are ruled out"
+                judgement,
+                certainty=Certainty.LIKELY,
+                role="sole survivor",
+                blocked="all other candidates are ruled out",
             )
             if judgement.certainty is Certainty.POSSIBLE and judgement.open_set
             else judgement
@@ -177,6 +199,9 @@ def _order(
             break
         if symptom in finding.explains and position == (9, 999):
             position = (place, 500)
+    if position == (9, 999) and not finding.explains & frozenset(order):
+        # A text that does not say what failed ranks by layer, in the order in which a request meets them.
+        position = (0, 100 + finding.layer)
     return (
         int(standing.certainty is Certainty.OUT),
         _KIND_ORDER[standing.kind],

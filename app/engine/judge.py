@@ -47,6 +47,8 @@ class TextSeen:
     id: str
     target: Target
     symptoms: frozenset[str]
+    wordless: bool = False
+    """It does not say what failed (`wordless` of all its symptoms)."""
 
 
 def targets_of(finding: Finding, view: View) -> list[Target]:
@@ -82,17 +84,18 @@ def judge(finding: Finding, view: View, texts: Iterable[TextSeen]) -> list[Judge
     for target in targets_of(finding, view):
         for text in relevant:
             if text.target.agrees(target):
-                found.append(_judge_one(finding, view, target, text))
+                found.append(judge_one(finding, view, target, text))
     return found
 
 
 def judge_silent(finding: Finding, view: View) -> list[Judgement]:
     """Judgements of a finding that explains nothing seen: for `also_noticed`."""
     nothing = TextSeen("", INCIDENT, frozenset())
-    return [_judge_one(finding, view, target, nothing) for target in targets_of(finding, view)]
+    return [judge_one(finding, view, target, nothing) for target in targets_of(finding, view)]
 
 
-def _judge_one(finding: Finding, view: View, target: Target, text: TextSeen) -> Judgement:
+def judge_one(finding: Finding, view: View, target: Target, text: TextSeen) -> Judgement:
+    """One finding at one target, over one text."""
     focus = target.joined(Target((("text", text.id),))) if text.id else target
     scope = Scope(view, focus, text.symptoms, bool(view.case.incident.texts) or bool(text.symptoms))
     exclusions = [(condition, evaluate(condition, scope)) for condition in finding.excluded_by]

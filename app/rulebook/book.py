@@ -66,6 +66,8 @@ class Symptom:
     rank: tuple[str, ...]
     tree: tuple[TreeQuestion, ...]
     where: str = ""
+    prior: int = 0
+    wordless: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -296,7 +296,16 @@ def _symptom(draft: Draft, name: str, data: Any, today: str) -> None:
         return
     tree = tuple(_question(draft, name, number, question) for number, question in enumerate(file.tree))
     draft.symptoms[file.symptom] = Symptom(
-        file.symptom, file.title, seen, rate, frozenset(file.refines), tuple(file.rank), tree, name
+        file.symptom,
+        file.title,
+        seen,
+        rate,
+        frozenset(file.refines),
+        tuple(file.rank),
+        tree,
+        name,
+        prior=file.prior,
+        wordless=file.wordless,
     )
 
 

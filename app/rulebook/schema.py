@@ -101,6 +101,10 @@ class SymptomFile(_Strict, frozen=True, kw_only=True):
     seen: Raw
     rate: Raw | None = None
     refines: list[str] = []
+    prior: int = 0
+    """Which of several symptoms seen in one text comes first while their rates are unknown: the smaller one."""
+    wordless: bool = False
+    """The text does not say what failed, so that facts beyond it decide among the findings of its layer and action."""
     rank: list[str] = []
     tree: list[Question] = []
     override: bool = False
