@@ -21,7 +21,7 @@ from app.probes.workloads import Workload, find_secret, secret_document
 
 _KEYS: Final = {"dockerconfigjson": ".dockerconfigjson", "dockercfg": ".dockercfg"}
 _PLACEHOLDER: Final = re.compile(
-    r"[\W_]*(?:redacted|masked|hidden|removed|censored|omitted|sanitized|x{3,}|\*{2,}|\.{3,}|…)?[\W_]*", re.IGNORECASE
+    r"[\W_]*(?:redacted|masked|hidden|removed|censored|omitted|sanitized|x{3,}|\*{2,}|\.{3,}|…)[\W_]*", re.IGNORECASE
 )
 _NOT_FOUND: Final = re.compile(r'pod="?(?P<pod>[\w.-]+/[\w.-]+)"?.*?secret \\*"(?P<secret>[\w.-]+)\\*" not found')
 _MISSES: Final = ("none", "port", "case", "path", "ip-or-name", "hub-name", "other-host")

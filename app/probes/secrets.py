@@ -135,16 +135,13 @@ def _one(
     command = f"kubectl get secret {name} -n {workload.namespace} -o json"
     document = _document(material, workload, name)
     if isinstance(state, SecretSeen):
-        if state.problem and state.kind != "other":
-            yield Evidence(
-                "secret.read", target, scene.vantage, Outcome.UNPARSABLE, detail=state.problem, command=command
-            )
         yield Evidence(
             "secret.read",
             target,
             scene.vantage,
             facts=_object_facts(state, workload.image),
             excerpt=_excerpt(state),
+            detail=state.problem if state.kind != "other" else "",
             taken_at=document.taken_at if document else None,
             command=(document.source if document else "") or command,
         )
@@ -346,21 +343,32 @@ def _around(material: Material, scene: Scene) -> Iterable[Evidence]:
                 + (f"; same name in: {', '.join(others)}" if others else ""),
                 command=f"kubectl get secrets -A --field-selector metadata.name={name}",
             )
-    for workload in workloads(material, scene):
-        yield from _unused(objects, scene, workload)
+    seen = [record for workload in workloads(material, scene) for record in _unused(objects, scene, workload)]
+    yield from seen
+    yield from _refused_lists(material, scene, {record.target for record in seen})
+
+
+def _refused_lists(material: Material, scene: Scene, known: set[Target]) -> Iterator[Evidence]:
+    """Lists that we may not read, where nothing else tells."""
     for document in material:
         if (
-            document.outcome is not Outcome.OBSERVED
-            and document.path.startswith("workloads/")
-            and "/secrets-" in document.path
+            document.outcome is Outcome.OBSERVED
+            or not document.path.startswith("workloads/")
+            or "/secrets-" not in document.path
         ):
-            _, namespace, pod, *_ = document.path.split("/")
-            yield unseen(
-                "secret.around", Target.of(workload=f"{namespace}/{pod}"), document, scene,
-                cost="Without it a fitting secret that nobody lists, or one of the same name elsewhere, is not seen.",
-                grant=f"a Role in namespace {namespace}: verb list on secrets (for other namespaces a ClusterRole).",
-                by_hand=f"kubectl get secrets -n {namespace} -o json > secrets.json",
-            )  # fmt: skip
+            continue
+        _, namespace, pod, name = document.path.split("/", 3)
+        wanted = name.removeprefix("secrets-named-").removesuffix(".json") if name.startswith("secrets-named-") else ""
+        target = Target.of(workload=f"{namespace}/{pod}", secret=f"{namespace}/{wanted}" if wanted else None)
+        if target in known:
+            continue
+        known.add(target)
+        yield unseen(
+            "secret.around", target, document, scene,
+            cost="Without it a secret of the same name elsewhere is not seen." if wanted else "Without it a fitting secret that nobody lists is not seen.",
+            grant="a ClusterRole with verb list on secrets." if wanted else f"a Role in namespace {namespace}: verb list on secrets.",
+            by_hand=f"kubectl get secrets -A --field-selector metadata.name={wanted} -o json > secrets.json" if wanted else f"kubectl get secrets -n {namespace} -o json > secrets.json",
+        )  # fmt: skip
 
 
 def _unused(objects: Objects, scene: Scene, workload: Workload) -> Iterator[Evidence]:
