@@ -1,0 +1,217 @@
+"""A pull by containerd: which hosts, by the pull plan from the node's files; what each answers; which error is shown."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+from app.model.material import Document, Material
+from app.parsers.versions import at_least
+from app.probes.runtime_files import files_of
+from app.probes.runtime_setup import node_setup
+from app.pullplan.containerd import Choice, Host, choose
+from app.pullplan.inputs import NodeSetup
+from app.pullplan.plan import rewritten, split_image
+from app.pullplan.settings import effective
+from app.training.world.clock import nano
+from app.training.world.network import handshake, os_trust, reach
+from app.training.world.registry import Call, answer
+from app.training.world.state import Node, State
+
+READ_AT_START: Final = ("/etc/containerd/config.toml", "/etc/containerd/conf.d/")
+"""Files of containerd's own that it reads once; hosts files and CA files are read at each pull (node.md 2.3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """The end of one pull. `error` is the runtime's text as the kubelet shows it; empty: it is there."""
+
+    error: str = ""
+    digest: str = ""
+    seconds: float = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """One host. `rank`: 0 ok, 1 transport or rights, 2 not found, 3 another status."""
+
+    rank: int
+    said: str = ""
+    log: str = ""
+    digest: str = ""
+
+
+def setup_of(node: Node) -> NodeSetup:
+    """The settings that the running containerd goes by."""
+    agent = f"/var/lib/rancher/{node.rancher}/agent/etc/containerd" if node.rancher else ""
+    main = f"{agent}/config.toml" if agent else "/etc/containerd/config.toml"
+    prefix = f"nodes/{node.name}"
+    documents = [Document(f"{prefix}/versions.txt", versions(node))]
+    stats: dict[str, dict[str, object]] = {}
+    for path, file in node.files.items():
+        at_start = path == main or path.startswith(READ_AT_START)
+        chosen = node.loaded.get(path) if at_start else file
+        if chosen is not None:
+            documents.append(Document(f"{prefix}{path}", chosen.text))
+            stats[path] = {"size": len(chosen.text), "mtime": chosen.mtime, "mode": chosen.mode, "owner": chosen.owner}
+    documents += [
+        Document(f"{prefix}{path}", file.text)
+        for path, file in node.loaded.items()
+        if path not in node.files and (path == main or path.startswith(READ_AT_START))
+    ]
+    if main not in node.loaded:
+        documents.append(Document(f"{prefix}{main}", absent=True))
+    # Everything of the node is known here: a folder that is not listed is not there.
+    stats["/"] = {"directory": True, "listed": True}
+    documents.append(Document(f"{prefix}/stat.json", json.dumps(stats)))
+    return node_setup(files_of(Material(documents), node.name))
+
+
+def versions(node: Node) -> str:
+    """What the node's programs say of their releases."""
+    one = at_least(node.runtime, 2)
+    module = "github.com/containerd/containerd/v2" if one else "github.com/containerd/containerd"
+    first = f"containerd {module} {node.runtime} {'+unknown' if node.rancher else 'v' + node.runtime}"
+    kubelet = f"{node.rancher} version {node.kubelet} (1ab1ab1a)" if node.rancher else f"Kubernetes {node.kubelet}"
+    lines = [kubelet, first] if node.rancher else [first, kubelet]
+    return "\n".join([*lines, "runc version 1.2.4", "Ubuntu 24.04.2 LTS", "Linux 6.8.0-55-generic", ""])
+
+
+def hosts_of(node: Node, image: str) -> tuple[Choice, str]:
+    """The hosts that are tried, and the repository's name."""
+    namespace, repository, _ = split_image(image)
+    setup = setup_of(node)
+    return choose(setup, effective(setup), namespace), repository
+
+
+def pull(state: State, node: Node, image: str, login: tuple[str, str] | None) -> Pulled:
+    """One pull with one login or none. Writes the runtime's log."""
+    choice, repository = hosts_of(node, image)
+    namespace, _, reference = split_image(image)
+    old = not at_least(node.runtime, 2)
+    local = old or "use_local_image_pull = true" in (
+        node.text(f"/var/lib/rancher/{node.rancher}/agent/etc/containerd/config.toml", loaded=True) or ""
+    )
+    resolving = f'failed to resolve reference "{image}"' if local or not at_least(node.runtime, 2) else "failed to resolve image"
+    head = f'failed to pull and unpack image "{image}": {resolving}: '
+    _log(state, node, "info", f'PullImage \\"{image}\\"')
+    if choice.error:
+        return _failed(state, node, image, f"{head}{choice.error}")
+    tried = []
+    for host in choice.hosts:
+        if not host.resolves:
+            continue
+        one = _try(state, node, host, rewritten(host, repository), reference, namespace, login)
+        if one.rank == 0:
+            state.clock.move(0.3)
+            _log(state, node, "info", f'Pulled image \\"{image}\\" with image id \\"{one.digest}\\", repo tag \\"{image}\\", repo digest \\"{image.rpartition(":")[0]}@{one.digest}\\", size \\"3402812\\" in 311.52ms')  # fmt: skip
+            return Pulled(digest=one.digest)
+        word = "trying next host" if old else "fetch failed"
+        if one.rank == 2:
+            _log(state, node, "info", f"{'trying next host - response was http.StatusNotFound' if old else 'fetch failed after status: 404 Not Found'}", host.authority)  # fmt: skip
+        else:
+            _log(state, node, "info", f'{word}" error="{_quoted(one.log or one.said)}', host.authority)
+        tried.append(one)
+    shown = _shown(tried, old=old)
+    if shown.rank == 2:
+        text = f"{head}{image}: not found"
+        return _failed(state, node, image, f"rpc error: code = NotFound desc = {text}", text)
+    return _failed(state, node, image, head + shown.said)
+
+
+def _shown(tried: list[_Tried], *, old: bool) -> _Tried:
+    """Which host's failure is told (node.md 1.4)."""
+    if old:
+        return next((one for one in tried if one.rank != 2), tried[0] if tried else _Tried(2))
+    return max(tried, key=lambda one: one.rank, default=_Tried(2))
+
+
+def _failed(state: State, node: Node, image: str, error: str, logged: str = "") -> Pulled:
+    code = "NotFound" if error.startswith("rpc error: code = NotFound") else "Unknown"
+    _log(state, node, "error", f'PullImage \\"{image}\\" failed" error="rpc error: code = {code} desc = {_quoted(logged or error)}')
+    return Pulled(error)
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _log(state: State, node: Node, level: str, message: str, host: str = "") -> None:
+    state.clock.move(0.002)
+    more = f" host={host if ':' not in host else json.dumps(host)}" if host else ""
+
+    node.log.append(f'time="{nano(state.now() + node.clock_offset)}" level={level} msg="{message}"{more}')
+
+
+def _try(
+    state: State, node: Node, host: Host, repository: str, reference: str, namespace: str, login: tuple[str, str] | None
+) -> _Tried:
+    parts = urlsplit(host.url)
+    query = "" if host.authority == namespace else f"?ns={quote(namespace, safe='')}"
+    path = f"{host.path}/{repository}/manifests/{reference}{query}"
+    url = f"{host.scheme}://{host.authority}{path}"
+    port = parts.port or (80 if host.scheme == "http" else 443)
+    found = reach(state, node, parts.hostname or "", port)
+    asked = f'failed to do request: Head "{url}": '
+    if found.server is None:
+        state.clock.move(30.0 if found.tcp == "timeout" else 0.01)
+        return _Tried(1, asked + found.said)
+    if host.scheme == "https" and not (host.skip_verify and found.server.scheme == "https"):
+        anchors = os_trust(node, loaded=True) + "".join(node.text(name) or "" for name in host.ca)
+        _, said = handshake(found.server, parts.hostname or "", anchors, "node", state.now() + node.clock_offset)
+        if said:
+            modern = bool(at_least(node.runtime, 1, 7)) and said.startswith("x509: ")
+            return _Tried(1, asked + ("tls: failed to verify certificate: " if modern else "") + said)
+    if host.scheme == "http" and found.server.scheme == "https":
+        return _Tried(3, f"unexpected status from HEAD request to {url}: 400 Bad Request")
+    agent = f"containerd/{node.runtime}"
+    call = Call("HEAD", path, client=node.address, agent=agent)
+    first = answer(state, found.server, call)
+    if first.status == 401:
+        challenge = first.headers.get("www-authenticate", "")
+        return _authorised(state, node, host, call, challenge, login, url)
+    return _status(first.status, url, first.headers.get("docker-content-digest", ""))
+
+
+def _authorised(
+    state: State, node: Node, host: Host, call: Call, challenge: str, login: tuple[str, str] | None, url: str
+) -> _Tried:
+    """After the 401: with a login Harbor 2.x is asked for a token and then by Basic; without one for an anonymous token."""
+    parts = urlsplit(host.url)
+    server = reach(state, node, parts.hostname or "", parts.port or (80 if host.scheme == "http" else 443)).server
+    assert server is not None  # noqa: S101 - it has just answered
+    realm = challenge.partition('realm="')[2].partition('"')[0]
+    bearer = ""
+    if realm and challenge.lower().startswith("bearer"):
+        where = urlsplit(realm)
+        path = f"{where.path}?scope=repository%3A{quote(call.path.split('/v2/')[-1].partition('/manifests/')[0], safe='')}%3Apull&service=harbor-registry"
+        token = answer(state, server, replace(call, method="GET", path=path, login=login))
+        if token.status == 200:
+            bearer = str(json.loads(token.body).get("token") or "")
+    if login is not None:
+        # A refused or a weak token is not the end: containerd goes on with the login itself.
+        again = answer(state, server, replace(call, bearer=bearer)) if bearer else None
+        if again is None or again.status == 401:
+            again = answer(state, server, replace(call, login=login))
+    else:
+        again = answer(state, server, replace(call, bearer=bearer))
+    if again.status == 401:
+        if not at_least(node.runtime, 1, 7):
+            tag = call.path.rpartition("/")[2].partition("?")[0]
+            return _Tried(1, f"pulling from host {host.authority} failed with status code [manifests {tag}]: 401 Unauthorized")
+        if login is None:
+            said = "pull access denied, repository does not exist or may require authorization: authorization failed: no basic auth credentials"
+            return _Tried(1, said)
+        return _Tried(3, f"unexpected status from HEAD request to {url}: 401 Unauthorized")
+    return _status(again.status, url, again.headers.get("docker-content-digest", ""))
+
+
+def _status(status: int, url: str, digest: str) -> _Tried:
+    if status == 200:
+        return _Tried(0, digest=digest)
+    if status == 404:
+        return _Tried(2, "not found")
+    words = {403: "Forbidden", 412: "Precondition Failed", 429: "Too Many Requests", 500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable"}  # fmt: skip
+    return _Tried(3, f"unexpected status from HEAD request to {url}: {status} {words.get(status, '')}".rstrip())

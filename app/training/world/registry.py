@@ -1,0 +1,371 @@
+"""What answers behind the registry's name: Harbor's core pods with their token service and `/v2/`, plain registries, upstreams.
+
+Answers and log lines are those of Harbor 2.x (observed-harbor.md 1 to 9): a token that a core cannot verify counts as no
+token, a refused login locks the account for 1.5 s in that process, a login without a right gets a token without rights.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from app.probes.harbor_secrets import kid_of_pem
+from app.training.world import harbor_api
+from app.training.world.clock import http_date, iso
+from app.training.world.pki import word
+from app.training.world.state import CorePod, Project, Server, State
+
+TTL: Final = 1800
+LOCK: Final = 1.5
+_V2: Final = re.compile(r"^/v2/(?P<repo>.+?)/(?P<kind>manifests|blobs|tags)/(?P<rest>.*)$")
+MANIFEST_TYPE: Final = "application/vnd.oci.image.manifest.v1+json"
+ROLES: Final = {
+    "projectAdmin": ("pull", "push", "delete"), "maintainer": ("pull", "push", "delete"), "developer": ("pull", "push"),
+    "guest": ("pull",), "limitedGuest": ("pull",),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One HTTP request as the server sees it."""
+
+    method: str
+    path: str
+    """With the query."""
+    login: tuple[str, str] | None = field(default=None, repr=False)
+    bearer: str = field(default="", repr=False)
+    client: str = "10.20.0.9"
+    agent: str = "harborpilot"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The server's answer. `token` is the raw token that the body holds."""
+
+    status: int
+    body: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    pod: str = ""
+    ms: float = 12.0
+
+
+def answer(state: State, server: Server, call: Call, *, pod: str = "") -> Reply:
+    """What the server says. `pod`: one core pod is asked directly, past the front."""
+    state.clock.move(0.012)
+    if server.backend == "harbor":
+        reply = _harbor(state, server, call, pod)
+    elif server.backend == "plain":
+        reply = _plain(state, call)
+    else:
+        reply = _upstream(state, call)
+    headers = {"date": http_date(state.now() + server.clock_offset), "server": "nginx", **reply.headers}
+    if pod:
+        headers = {"date": http_date(state.now() + core_offset(state, pod)), **reply.headers}
+    if call.method == "HEAD":
+        return Reply(reply.status, "", headers, reply.pod, reply.ms)
+    return Reply(reply.status, reply.body, headers, reply.pod, reply.ms)
+
+
+# --- Harbor ---------------------------------------------------------------------------------------------------------
+
+
+def ready_cores(state: State) -> list[str]:
+    """Core pods that the service leads to, by name."""
+    found = []
+    for pod in state.cluster.all("pods", state.harbor.namespace):
+        if (pod["metadata"].get("labels") or {}).get("component") != "core":
+            continue
+        conditions = (pod.get("status") or {}).get("conditions") or []
+        if any(item["type"] == "Ready" and item["status"] == "True" for item in conditions):
+            found.append(pod["metadata"]["name"])
+    return sorted(name for name in found if name in state.harbor.cores)
+
+
+def core_offset(state: State, pod: str) -> float:
+    """A container has its node's clock."""
+    item = state.cluster.find("pods", state.harbor.namespace, pod)
+    node = state.nodes.get((item or {}).get("spec", {}).get("nodeName", ""))
+    return node.clock_offset if node is not None else 0.0
+
+
+def _harbor(state: State, server: Server, call: Call, pod: str) -> Reply:
+    cores = ready_cores(state)
+    if not cores:
+        return Reply(503, "<html><head><title>503 Service Temporarily Unavailable</title></head></html>", {"content-type": "text/html"})  # fmt: skip
+    if not pod:
+        pod = cores[state.harbor.turn % len(cores)]
+        state.harbor.turn += 1
+    elif pod not in state.harbor.cores:
+        return Reply(502, "no such pod")
+    core = state.harbor.cores[pod]
+    path = urlsplit(call.path).path
+    if path == "/service/token":
+        reply = _token(state, core, call)
+    elif path.startswith("/api/v2.0"):
+        user, _ = account(state, core, call)
+        status, body, headers = harbor_api.read(state, call.method, call.path, user)
+        reply = Reply(status, body, {"content-type": "application/json; charset=utf-8", **headers})
+    elif path.startswith("/v2/"):
+        reply = _v2(state, server, core, call)
+    else:
+        reply = Reply(200, "<!doctype html><html><head><title>Harbor</title></head></html>", {"content-type": "text/html"})
+    return Reply(reply.status, reply.body, reply.headers, pod, reply.ms)
+
+
+def log(state: State, core: CorePod, level: str, place: str, text: str) -> None:
+    """One line of a core's log, stamped by that pod's clock."""
+    core.log.append(f"{iso(state.now() + core_offset(state, core.pod))} [{level}] [{place}]: {text}")
+
+
+def account(state: State, core: CorePod, call: Call) -> tuple[str, bool]:
+    """(account, refused) of the Basic login; an empty account is an anonymous caller."""
+    if call.login is None:
+        return "", False
+    name, secret = call.login
+    harbor = state.harbor
+    robot, user = harbor.robots.get(name), harbor.users.get(name)
+    now = state.now()
+    if robot is not None and robot.secret == secret:
+        if robot.disabled:
+            log(state, core, "ERROR", "/server/middleware/security/robot.go:62", f"failed to authenticate deactivated robot account: {name}")  # fmt: skip
+        elif robot.expires_at not in (-1, 0) and robot.expires_at <= now:
+            log(state, core, "ERROR", "/server/middleware/security/robot.go:67", f"the robot account is expired: {name}")
+        else:
+            return name, False
+    elif robot is not None:
+        log(state, core, "ERROR", "/server/middleware/security/robot.go:58", f"failed to authenticate robot account: {name}")
+    elif user is not None and user.password == secret and core.locks.get(name, 0.0) <= now:
+        return name, False
+    if core.locks.get(name, 0.0) <= now:
+        log(state, core, "WARNING", "/core/auth/authenticator.go:158", f"Login failed, locking {name}, and sleep for 1.5s")
+        core.locks[name] = now + LOCK
+        state.clock.move(LOCK)
+    agent = f'[client IP="{call.client}" user agent="{call.agent}"]'
+    core.log.append(
+        f"{iso(state.now() + core_offset(state, core.pod))} [ERROR] [/server/middleware/security/basic_auth.go:72]{agent}: "
+        f"failed to authenticate user:{name}, error:Failed to authenticate user, due to error 'Invalid credentials'"
+    )
+    return "", True
+
+
+def rights(state: State, name: str, project: str) -> tuple[str, ...]:
+    """Actions on the repositories of a project; an empty name is an anonymous caller."""
+    harbor = state.harbor
+    found = harbor.projects.get(project)
+    if found is None:
+        return ()
+    allowed: set[str] = {"pull"} if found.public else set()
+    robot, user = harbor.robots.get(name), harbor.users.get(name)
+    if robot is not None:
+        allowed |= set(robot.grants.get(project, ())) | set(robot.grants.get("*", ()))
+    elif user is not None:
+        allowed |= {"pull", "push", "delete"} if user.admin else set(ROLES.get(found.members.get(name, ""), ()))
+    return tuple(sorted(allowed))
+
+
+def _token(state: State, core: CorePod, call: Call) -> Reply:
+    if call.method == "POST":
+        return Reply(405, "")
+    before = state.now()
+    name, refused = account(state, core, call)
+    scopes = [one for value in parse_qs(urlsplit(call.path).query).get("scope", []) for one in value.split(" ") if one]
+    if refused or (not scopes and not name):
+        body = json.dumps({"errors": [{"code": "UNAUTHORIZED", "message": "unauthorized: unauthorized"}]})
+        return Reply(401, body, {"content-type": "application/json; charset=utf-8"}, ms=12.0 + (state.now() - before) * 1000)
+    access = []
+    for scope in scopes:
+        kind, _, rest = scope.partition(":")
+        repository, _, asked = rest.rpartition(":")
+        # Harbor puts all rights on the project into the token, whatever was asked for.
+        access.append({"type": kind, "name": repository, "actions": list(rights(state, name, repository.partition("/")[0])) if asked else []})  # fmt: skip
+    stamp = int(state.now() + core_offset(state, core.pod))
+    claims = {
+        "iss": "harbor-token-issuer", "sub": name, "aud": "harbor-registry", "exp": stamp + TTL, "nbf": stamp, "iat": stamp,
+        "jti": word(f"{state.seed}/{state.next_id()}"), "access": access or None,
+    }  # fmt: skip
+    raw = signed(core.key, claims)
+    body = json.dumps({"token": raw, "access_token": "", "expires_in": TTL, "issued_at": iso(stamp)})
+    return Reply(200, body, {"content-type": "application/json; charset=utf-8"})
+
+
+def signed(key: str, claims: Mapping[str, Any]) -> str:
+    """A token in the form of a JWT. Its signature is a digest with the key: the world has one verifier, `verified`."""
+    head = {"alg": "RS256", "kid": kid_of_pem(key.encode()), "typ": "JWT"}
+    payload = f"{_b64(json.dumps(head).encode())}.{_b64(json.dumps(claims).encode())}"
+    return f"{payload}.{_b64(hashlib.sha256((key + payload).encode()).digest())}"
+
+
+def verified(state: State, core: CorePod, raw: str) -> dict[str, Any] | None:
+    """Claims, where this core's key made the signature and its clock is inside the token's times; else None and two log lines."""
+    payload, _, signature = raw.rpartition(".")
+    why = ""
+    claims: dict[str, Any] = {}
+    if _b64(hashlib.sha256((core.key + payload).encode()).digest()) != signature:
+        why = "token signature is invalid: crypto/rsa: verification error"
+    else:
+        claims = json.loads(_unb64(payload.partition(".")[2]))
+        now = state.now() + core_offset(state, core.pod)
+        # Harbor 2.0 to 2.10 forgive nothing.
+        if int(claims["nbf"]) > now + 0.999:
+            why = "token has invalid claims: token is not valid yet"
+        elif int(claims["exp"]) < now:
+            why = "token has invalid claims: token is expired"
+    if not why:
+        return claims
+    log(state, core, "ERROR", "/pkg/token/token.go:80", f"parse token error, {why}")
+    log(state, core, "WARNING", "/server/middleware/security/v2_token.go:62", f"failed to decode bearer token: {why}")
+    return None
+
+
+def _b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def _unb64(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+# --- /v2/ of Harbor ---------------------------------------------------------------------------------------------------
+
+
+def challenge(server: Server, scope: str = "") -> str:
+    """The Bearer challenge. The realm is the external URL, whose scheme is that of the front."""
+    port = "" if (server.scheme, server.port) in (("https", 443), ("http", 80)) else f":{server.port}"
+    more = f',scope="{scope}"' if scope else ""
+    return f'Bearer realm="{server.scheme}://{server.host}{port}/service/token",service="harbor-registry"{more}'
+
+
+def _v2(state: State, server: Server, core: CorePod, call: Call) -> Reply:
+    base = {"content-type": "application/json; charset=utf-8", "docker-distribution-api-version": "registry/2.0"}
+    before = state.now()
+    claims = verified(state, core, call.bearer) if call.bearer else None
+    name, refused = account(state, core, call) if call.login is not None and not call.bearer else ("", False)
+    spent = 12.0 + (state.now() - before) * 1000
+    path = urlsplit(call.path).path
+    if path == "/v2/":
+        if claims is not None or name:
+            return Reply(200, "{}", base)
+        body = json.dumps({"errors": [{"code": "UNAUTHORIZED", "message": "unauthorized: unauthorized"}]})
+        return Reply(401, body, {**base, "www-authenticate": challenge(server)}, ms=spent)
+    found = _V2.match(path)
+    if found is None:
+        return _errors(404, "NOT_FOUND", "page not found", base)
+    repository = unquote(found["repo"])
+    project = repository.partition("/")[0]
+    action = "pull" if call.method in ("GET", "HEAD") else "push"
+    if claims is not None:
+        mine = next((one for one in claims.get("access") or () if one["name"] == repository), None)
+        allowed = action in (mine["actions"] if mine else ())
+    else:
+        allowed = action in rights(state, name, project)
+    if not allowed:
+        text = f"unauthorized to access repository: {repository}, action: {action}"
+        wanted = f"repository:{repository}:{'pull' if action == 'pull' else 'pull,push'}"
+        reply = _errors(401, "UNAUTHORIZED", f"{text}: {text}", {**base, "www-authenticate": challenge(server, wanted)})
+        return Reply(reply.status, reply.body, reply.headers, ms=spent)
+    if action == "push":
+        return _upload(found["kind"], call, base)
+    owner = state.harbor.projects[project]
+    return _content(state, core, owner, repository, found["kind"], found["rest"], call, base)
+
+
+def _upload(kind: str, call: Call, base: Mapping[str, str]) -> Reply:
+    if call.method == "POST":
+        return Reply(202, "", {**base, "location": f"{urlsplit(call.path).path}8f6a5a1c-0000-4000-8000-000000000001"})
+    return Reply(201 if call.method == "PUT" else 202 if call.method == "PATCH" else 204, "", {**base, "x-kind": kind})
+
+
+def _content(
+    state: State, core: CorePod, project: Project, repository: str, kind: str, rest: str, call: Call, base: Mapping[str, str]
+) -> Reply:
+    inside = repository.partition("/")[2]
+    if project.upstream and kind == "manifests" and f"{inside}:{rest}" not in project.images:
+        _proxied(state, core, project, inside, rest, call)
+    if kind == "manifests":
+        digest = project.images.get(f"{inside}:{rest}") or next(
+            (one for one in project.images.values() if one == rest), ""
+        )
+        if digest:
+            return Reply(200, manifest(digest), {**base, "content-type": MANIFEST_TYPE, "docker-content-digest": digest})
+        known = any(key.rpartition(":")[0] == inside for key in project.images)
+        what = f"artifact {repository}:{rest} not found" if known else f"repository {repository} not found"
+        return _errors(404, "NOT_FOUND", what, base)
+    return Reply(200, "{}", {**base, "content-type": "application/octet-stream"})
+
+
+def _proxied(state: State, core: CorePod, project: Project, name: str, tag: str, call: Call) -> None:
+    """Ask the upstream; what it gives is kept, what goes wrong is only logged (observed-harbor.md 5.2)."""
+    endpoint = state.harbor.endpoints[project.upstream]
+    url = urlsplit(endpoint.url)
+    server = state.servers.get((url.hostname or "", url.port or (443 if url.scheme == "https" else 80)))
+    where = f"request uri: {urlsplit(call.path).path}"
+    place = "/server/middleware/repoproxy/proxy.go:217"
+    if server is None or server.down or server.scheme != url.scheme:
+        error = f'Get "{endpoint.url}/v2/": dial tcp: lookup {url.hostname}: no such host' if server is None else f'Get "{endpoint.url}/v2/": dial tcp {server.address}:{server.port}: connect: connection refused'  # fmt: skip
+        log(state, core, "ERROR", place, f"failed to proxy manifest, fallback to local, {where}, error: {error}")
+        return
+    login = (endpoint.user, endpoint.password) if endpoint.user else None
+    reply = _upstream(state, Call("HEAD", f"/v2/{name}/manifests/{tag}", login))
+    if reply.status == 200:
+        project.images[f"{name}:{tag}"] = reply.headers["docker-content-digest"]
+    elif reply.status == 401:
+        log(state, core, "ERROR", place, f"failed to proxy manifest, fallback to local, {where}, error: http status code: 401, body: {reply.body}")  # fmt: skip
+
+
+def manifest(digest: str) -> str:
+    """The manifest of a small image of one platform."""
+    config = hashlib.sha256(f"config/{digest}".encode()).hexdigest()
+    layer = hashlib.sha256(f"layer/{digest}".encode()).hexdigest()
+    return json.dumps(
+        {
+            "schemaVersion": 2, "mediaType": MANIFEST_TYPE,
+            "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": f"sha256:{config}", "size": 1469},
+            "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": f"sha256:{layer}", "size": 3402000}],
+        }
+    )  # fmt: skip
+
+
+def _errors(status: int, code: str, message: str, base: Mapping[str, str]) -> Reply:
+    return Reply(status, json.dumps({"errors": [{"code": code, "message": message}]}), dict(base))
+
+
+# --- other registries -------------------------------------------------------------------------------------------------
+
+
+def _plain(state: State, call: Call) -> Reply:
+    """A registry without a login; it serves the images of public projects."""
+    base = {"content-type": "application/json; charset=utf-8", "docker-distribution-api-version": "registry/2.0"}
+    path = urlsplit(call.path).path
+    found = _V2.match(path)
+    if found is None:
+        return Reply(200, "{}", base) if path == "/v2/" else Reply(404, "404 page not found\n", {"content-type": "text/plain"})
+    project = state.harbor.projects.get(found["repo"].partition("/")[0])
+    digest = project.images.get(f"{found['repo'].partition('/')[2]}:{found['rest']}", "") if project else ""
+    if found["kind"] == "manifests" and not digest:
+        return _errors(404, "MANIFEST_UNKNOWN", "manifest unknown", base)
+    return Reply(200, manifest(digest), {**base, "content-type": MANIFEST_TYPE, "docker-content-digest": digest})
+
+
+def _upstream(state: State, call: Call) -> Reply:
+    """A registry on the internet: it takes only the logins that it knows, and gives nothing without one."""
+    base = {"content-type": "application/json"}
+    path = urlsplit(call.path).path
+    if call.login is not None and state.upstream_logins.get(call.login[0]) != call.login[1]:
+        body = json.dumps({"errors": [{"code": "UNAUTHORIZED", "detail": {}, "message": "Invalid Username or Password"}]})
+        return Reply(401, body, base)
+    found = _V2.match(path)
+    if call.login is None:
+        body = json.dumps({"errors": [{"code": "UNAUTHORIZED", "detail": {}, "message": "access to the requested resource is not authorized"}]})  # fmt: skip
+        return Reply(401, body, {**base, "www-authenticate": 'Basic realm="Registry"'})
+    if found is None:
+        return Reply(200, "{}", base)
+    digest = state.upstream_images.get(f"{found['repo']}:{found['rest']}", "")
+    if not digest:
+        return _errors(404, "MANIFEST_UNKNOWN", "manifest unknown", base)
+    return Reply(200, manifest(digest), {**base, "content-type": MANIFEST_TYPE, "docker-content-digest": digest})

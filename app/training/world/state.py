@@ -1,0 +1,244 @@
+"""State of the practice world. Everything that happens in it follows from these records and from the cluster's objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from app.training.world.clock import SimClock
+
+if TYPE_CHECKING:
+    from app.training.world.cluster import Cluster
+
+OS_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+OS_CA_FOLDER = "/usr/local/share/ca-certificates"
+
+
+@dataclass(slots=True)
+class NodeFile:
+    """One file. `mtime` is by the node's own clock."""
+
+    text: str
+    mtime: float
+    mode: str = "0644"
+    owner: str = "root:root"
+
+
+@dataclass(slots=True)
+class Unit:
+    """A systemd unit. `since` is the start of its main process by the node's clock."""
+
+    name: str
+    since: float
+    pid: int
+    exe: str = ""
+    cmdline: tuple[str, ...] = ()
+    fragment: str = ""
+    environ: dict[str, str] = field(default_factory=dict)
+    active: bool = True
+    said: str = ""
+    """Last line of its journal when it did not start."""
+
+
+@dataclass(slots=True)
+class Node:
+    """One machine. `loaded` holds the files as its runtime read them at its last start."""
+
+    name: str
+    address: str
+    runtime: str
+    """Release of containerd, `1.7.24`."""
+    kubelet: str = "v1.34.4"
+    distro: str = "kubeadm"
+    files: dict[str, NodeFile] = field(default_factory=dict)
+    loaded: dict[str, NodeFile] = field(default_factory=dict)
+    units: dict[str, Unit] = field(default_factory=dict)
+    clock_offset: float = 0.0
+    clock_synced: bool = True
+    sudo: bool = True
+    reachable: bool = True
+    images: set[str] = field(default_factory=set)
+    log: list[str] = field(default_factory=list)
+    kubelet_log: list[str] = field(default_factory=list)
+    arch: str = "x86_64"
+    proxy: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def rancher(self) -> str:
+        """`k3s` or `rke2` where it is one."""
+        return self.distro if self.distro in ("k3s", "rke2") else ""
+
+    @property
+    def service(self) -> str:
+        """The unit that starts the runtime."""
+        return {"k3s": "k3s-agent", "rke2": "rke2-agent"}.get(self.distro, "containerd")
+
+    def text(self, path: str, *, loaded: bool = False) -> str | None:
+        """Text of a file now, or as the runtime has read it."""
+        found = (self.loaded if loaded else self.files).get(path)
+        return found.text if found is not None else None
+
+
+@dataclass(slots=True)
+class Server:
+    """What listens on host:port. `backend`: `harbor`, `plain` (a registry without a login), `upstream`."""
+
+    host: str
+    port: int
+    scheme: str
+    backend: str
+    address: str = ""
+    chain: tuple[str, ...] = ()
+    """PEM, leaf first, as it is sent."""
+    clock_offset: float = 0.0
+    down: bool = False
+
+
+@dataclass(slots=True)
+class Robot:
+    """A robot account of Harbor. `grants`: project name or `*` to actions on repositories."""
+
+    id: int
+    name: str
+    secret: str = field(repr=False)
+    disabled: bool = False
+    expires_at: int = -1
+    level: str = "system"
+    project: str = ""
+    grants: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class User:
+    """A person's account."""
+
+    id: int
+    name: str
+    password: str = field(repr=False)
+    admin: bool = False
+
+
+@dataclass(slots=True)
+class Project:
+    """A project; `upstream` names an endpoint where it is a proxy cache."""
+
+    id: int
+    name: str
+    public: bool = False
+    upstream: str = ""
+    images: dict[str, str] = field(default_factory=dict)
+    """`repository:tag` (without the project) to digest: what is stored or cached here."""
+    members: dict[str, str] = field(default_factory=dict)
+    """User to role: `projectAdmin`, `maintainer`, `developer`, `guest`, `limitedGuest`."""
+    created: float = 0.0
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """A registry endpoint of Harbor, the upstream of proxy projects."""
+
+    id: int
+    name: str
+    url: str
+    kind: str = "docker-registry"
+    user: str = ""
+    password: str = field(default="", repr=False)
+
+
+@dataclass(slots=True)
+class CorePod:
+    """What one core process holds in memory, read at its start."""
+
+    pod: str
+    key: str = field(repr=False)
+    """PEM of the token key."""
+    locks: dict[str, float] = field(default_factory=dict)
+    """Account to the time until which it is locked after a refused login (1.5 s)."""
+    log: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Harbor:
+    """Harbor's own data, shared by all core pods through the database."""
+
+    host: str
+    namespace: str = "harbor"
+    release: str = "harbor"
+    version: str = "v2.10.2"
+    admin: str = "admin"
+    robots: dict[str, Robot] = field(default_factory=dict)
+    users: dict[str, User] = field(default_factory=dict)
+    projects: dict[str, Project] = field(default_factory=dict)
+    endpoints: dict[str, Endpoint] = field(default_factory=dict)
+    cores: dict[str, CorePod] = field(default_factory=dict)
+    """By pod name; only the ready ones answer."""
+    turn: int = 0
+    """Round robin of the front."""
+    registry_log: list[str] = field(default_factory=list)
+
+    @property
+    def token_secret(self) -> str:
+        """Name of the Secret that holds the token key."""
+        return f"{self.release}-core"
+
+
+@dataclass(slots=True)
+class Written:
+    """One write, for the score: where and what."""
+
+    at: float
+    place: str
+    """`node/edge-1 /etc/…`, `kube /api/v1/…`, `harbor /robots/3`."""
+    what: str
+
+
+@dataclass(slots=True)
+class Counts:
+    """What looking has cost so far."""
+
+    logins: int = 0
+    execs: int = 0
+    node_rounds: int = 0
+    requests: int = 0
+
+
+@dataclass(slots=True)
+class State:
+    """The whole world."""
+
+    seed: str
+    clock: SimClock
+    nodes: dict[str, Node]
+    harbor: Harbor
+    cluster: Cluster
+    servers: dict[tuple[str, int], Server] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    """DNS: name to address."""
+    upstream_logins: dict[str, str] = field(default_factory=dict)
+    """User to password at the upstream registry."""
+    upstream_images: dict[str, str] = field(default_factory=dict)
+    """`repository:tag` to digest at the upstream registry."""
+    refused: set[tuple[str, str]] = field(default_factory=set)
+    """(verb, resource) that the operator's user may not do."""
+    writes: list[Written] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counts)
+    certificates: dict[str, str] = field(default_factory=dict)
+    """PEM by name, for scenarios: `${ca:current}`."""
+    serial: int = 0
+
+    def now(self) -> float:
+        return self.clock.now()
+
+    def next_id(self) -> int:
+        self.serial += 1
+        return self.serial
+
+    def wrote(self, place: str, what: str) -> None:
+        """Note a write for the score."""
+        self.writes.append(Written(self.now(), place, what))
+
+
+def as_dict(items: Iterable[Any], key: str = "name") -> dict[str, Any]:
+    """Records by one of their fields."""
+    return {getattr(item, key): item for item in items}
