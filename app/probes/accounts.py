@@ -10,6 +10,7 @@ from app.model.case import Incident
 from app.model.material import Material
 from app.parsers.dockerconfig import DockerConfig, LoginEntry, parse_dockerconfig
 from app.parsers.image_ref import same_host
+from app.parsers.kube_objects import objects_of
 from app.probes.hosts_known import pull_secrets
 from app.probes.pods import items_of
 
@@ -63,8 +64,7 @@ def listed_secrets(material: Material, seen: Seen, incident: Incident) -> frozen
     pods = [pod for pod in seen.cluster.failing if not incident.pods or pod.key in incident.pods]
     names = {name for pod in pods for name in pod.pull_secrets}
     if not names:
-        accounts, _ = items_of(material, "serviceaccount.json")
-        for account in accounts:
+        for _, _, account in objects_of(material).all("ServiceAccount"):
             names.update(
                 str(item.get("name")) for item in account.get("imagePullSecrets") or () if isinstance(item, dict)
             )

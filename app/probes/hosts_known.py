@@ -14,6 +14,7 @@ import yaml
 from app.model.material import Material
 from app.parsers.dockerconfig import DockerConfig, host_of_url, normalise_key, parse_dockerconfig
 from app.parsers.image_ref import HUB, bare_host, hub_name, parse_image, port_of, same_host
+from app.parsers.kube_objects import objects_of
 from app.probes.pods import items_of, parse_json
 
 
@@ -91,8 +92,7 @@ def is_proxied(image: str, proxied: frozenset[str]) -> bool:
 
 def pull_secrets(material: Material) -> Iterator[tuple[str, str, DockerConfig | None]]:
     """(namespace, name, document) of each Secret; None where it holds no login document that can be read."""
-    items, _ = items_of(material, "secret.json", "secrets.json")
-    for item in items:
+    for _, _, item in objects_of(material).all("Secret"):
         meta = _dict(item.get("metadata"))
         kind = str(item.get("type") or "")
         data, plain = _dict(item.get("data")), _dict(item.get("stringData"))

@@ -78,6 +78,12 @@ def find_incidents(
     return sorted(found, key=lambda item: -len(item[0].pods))
 
 
+def variables_again(material: Material, incident: Incident) -> dict[str, Value]:
+    """The case's variables by what is known now: an account, for one, shows only once the pull secret was read."""
+    group = [sighting for _, sighting in sightings_of(material, incident)]
+    return _variables(material, look(material), incident, group)
+
+
 def sightings_of(material: Material, incident: Incident) -> list[tuple[int, Sighting]]:
     """The sightings behind an incident's texts with their numbers (from 1); a pasted text is read again."""
     numbers = {text: index for index, text in enumerate(incident.texts, start=1)}

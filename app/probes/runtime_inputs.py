@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from app.model.masked import MASK
 from app.model.material import Material
 from app.parsers.dockerconfig import parse_dockerconfig
+from app.parsers.kube_objects import objects_of
 from app.parsers.urls import find_urls
 from app.parsers.x509 import read_bundle
 from app.parsers.x509_verify import issued_by, may_sign, verify
@@ -21,6 +22,8 @@ from app.probes.registry_chains import chains
 from app.probes.registry_scene import registry_of
 from app.probes.runtime_files import NodeFiles, files_of
 from app.probes.runtime_setup import node_setup
+from app.probes.secret_facts import ABSENT, state_of
+from app.probes.workloads import Workload
 from app.pullplan.containerd import with_port
 from app.pullplan.inputs import Failure, NodeSetup, PlanInputs, PullSecret, View
 from app.pullplan.kubelet import matches
@@ -210,18 +213,13 @@ def pull_secrets(material: Material, scene: Scene, node: str) -> tuple[PullSecre
     ]
     if not listed:
         return ()
-    known = {
-        str(_meta(item).get("name")): item
-        for path in ("secrets.json", "secret.json")
-        for item in _load(material, path)
-        if str(_meta(item).get("namespace") or namespace) == namespace
-    }
-    every = material.text("secrets.json") is not None
+    objects = objects_of(material)
+    workload = Workload(namespace, str(_meta(pod).get("name") or ""), dict(pod), dict(_spec(pod)))
     found = []
     for name in listed:
-        secret = known.get(name)
+        secret = objects.get("Secret", namespace, name)
         if secret is None:
-            if not every:
+            if state_of(material, objects, workload, name) != ABSENT:
                 return None
             found.append(PullSecret(name, exists=False))
             continue

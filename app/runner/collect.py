@@ -113,7 +113,8 @@ class Collector:
     # --- Kubernetes ---
 
     async def _kube_get(self, want: KubeGet) -> list[Document]:
-        kube = self.world.kube.get(want.cluster)
+        # Without a context of its own Harbor was looked for, and found, in the workload cluster.
+        kube = self.world.kube.get(want.cluster) or self.world.kube.get("workload")
         if kube is None:
             return [
                 Document(
@@ -252,6 +253,7 @@ def _key(want: Want) -> object:
             want.times,
             request.anchors_name,
             request.proxy,
+            request.address,
         )
     if isinstance(want, KubeGet):
         return ("get", want.path, tuple(sorted(want.query.items())), want.cluster, want.document)

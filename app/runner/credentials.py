@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from app.model.material import Material
 from app.parsers.dockerconfig import LoginEntry, normalise_repository, ordered_matches, parse_dockerconfig
+from app.parsers.kube_objects import objects_of
 from app.ports import Credential, HttpRequest
 from app.probes.base import Fetch
 
@@ -69,9 +69,8 @@ class Budget:
         return tuple(f"{origin}: used {count} times" for origin, count in sorted(self.used.items()))
 
     def _entries(self, fetch: Fetch, material: Material) -> Iterator[LoginEntry]:
-        for secret in secrets_in(material):
-            metadata = secret.get("metadata") or {}
-            if f"{metadata.get('namespace', '')}/{metadata.get('name', '')}" != fetch.secret:
+        for namespace, name, secret in objects_of(material).all("Secret"):
+            if f"{namespace}/{name}" != fetch.secret:
                 continue
             kind = str(secret.get("type") or "")
             data = (secret.get("data") or {}).get(_KEYS.get(kind, ".dockerconfigjson"))
@@ -90,19 +89,6 @@ def same_site(host: str, image: str) -> bool:
         return True
     ours, theirs = registry.split("."), host.lower().split(".")
     return len(ours) > 2 and len(theirs) > 2 and not ours[-1].isdigit() and ours[1:] == theirs[1:]
-
-
-def secrets_in(material: Material) -> Iterator[dict[str, Any]]:
-    """All Secret objects of a material, from single objects and lists."""
-    for pattern in ("secret.json", "secrets.json", "workloads/*secret*.json", "secrets/*.json"):
-        for document in material.glob(pattern):
-            try:
-                data = json.loads(document.text)
-            except ValueError:
-                continue
-            if isinstance(data, dict):
-                items = data.get("items")
-                yield from (item for item in (items if isinstance(items, list) else [data]) if isinstance(item, dict))
 
 
 def _decoded(data: str) -> bytes:

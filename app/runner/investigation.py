@@ -15,6 +15,7 @@ from app.model.target import Target
 from app.probes import ALL, BY_ID
 from app.probes.base import HarborPlace, Probe, Scene
 from app.probes.harbor import locate_harbor
+from app.probes.incidents import variables_again
 from app.rulebook.book import Rulebook
 from app.runner.assemble import Ask, Judged, case_of, read_all, scenes
 from app.runner.collect import Collector, Progress, World
@@ -131,6 +132,8 @@ class Investigation:
             opened.material = opened.material.with_documents(
                 [Document("run.txt", detail=f"the run ended after {seconds:g} s; what came later is not known")]
             )
+        again = variables_again(opened.material, opened.scene.incident)
+        opened.scene = replace(opened.scene, variables={**opened.scene.variables, **again})
         if self.world is not None:
             opened.scene = replace(opened.scene, now=self.world.clock.now())
 

@@ -1,0 +1,260 @@
+"""Verification in two steps: the evidence that had spoken for the finding, read afresh, then the event that the user waits for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import quote
+
+from app.engine.advance import advance
+from app.fixes.plans import PULL_REASONS, controller_of
+from app.model.case import Incident
+from app.model.evidence import Outcome
+from app.model.fix import FixPlan, Verified
+from app.model.material import Material
+from app.model.standing import Certainty, Standing
+from app.model.target import Target
+from app.parsers.dockerconfig import normalise_repository
+from app.parsers.kube_objects import objects_of
+from app.ports import KubeApi
+from app.rulebook.book import Rulebook
+from app.runner.assemble import Ask
+from app.runner.collect import World
+from app.runner.investigation import Investigation, Opened
+from app.runner.scan import Selection
+
+WAIT: Final = 300.0
+"""Seconds for the event: the kubelet's back-off is five minutes at most."""
+EVERY: Final = 2.0
+_OWN_LABELS: Final = frozenset(
+    {"pod-template-hash", "controller-revision-hash", "statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index",
+     "pod-template-generation", "controller-uid", "batch.kubernetes.io/controller-uid"}
+)  # fmt: skip
+"""Labels that tell one pod or revision from another, so a pod made anew has others."""
+
+Retry = Callable[[tuple[str, ...]], Awaitable[str]]
+"""Deletes these pods, all of them owned, through the gateway; what came of it, in words."""
+
+
+@dataclass(slots=True)
+class Verifier:
+    """Asks the world again whether a finding still stands, then waits for its pods. Writes nothing itself.
+
+    For use as the gateway's `verify`. `retry` deletes owned pods that wait for their back-off, through the gateway.
+    """
+
+    rulebook: Rulebook
+    world: World
+    standing: Standing
+    incident: Incident
+    settle: Callable[[float], Awaitable[None]]
+    material: Material = field(default_factory=Material)
+    """What was known before: the labels of pods that are gone since."""
+    harbor_namespace: str = ""
+    selection: Selection = field(default_factory=Selection)
+    try_credentials: bool = False
+    push: bool = False
+    retry: Retry | None = None
+    wait: float = WAIT
+    seconds: float = 60.0
+    """For one fresh collection."""
+    say: Callable[[str], None] = lambda text: None
+
+    async def __call__(self, plan: FixPlan, target: Target) -> Verified:
+        """Whether what had failed works now at this target."""
+        self.say("reading again what had spoken for the finding")
+        gone, seen = await self.probe(plan)
+        pods, anew = _pods(plan, target, self.incident)
+        if not pods:
+            return Verified(gone, seen, probe=gone, event=None)
+        event, told = await self.event(pods, anew=anew)
+        if event and not gone:
+            # An event of before may have spoken for it; with the pods started the reading is made once more.
+            gone, seen = await self.probe(plan)
+        works = gone and event is not False
+        return Verified(works, "; ".join(word for word in (told, seen) if word), probe=gone, event=event)
+
+    # --- the evidence ---
+
+    async def probe(self, plan: FixPlan) -> tuple[bool, str]:
+        """(the finding stands no more, what was seen). Nothing of the earlier collection is used."""
+        investigation = Investigation(
+            self.rulebook,
+            self.world,
+            harbor_namespace=self.harbor_namespace,
+            selection=self.selection,
+            try_credentials=self.try_credentials,
+        )
+        await investigation.scan()
+        ask = Ask(push=self.incident.image, image=self.incident.image) if self.push else Ask()
+        opened = [item for item in investigation.fold(ask) if self._same(item)]
+        if not self.standing.finding:
+            return True, ""
+        if not opened:
+            return True, "no pod waits for this image any more"
+        for item in opened:
+            await investigation.collect(item, seconds=self.seconds)
+            case = investigation.judged(item).case
+            left = self._left(advance(self.rulebook, case, interactive=False).standings, plan)
+            if left is not None:
+                because = next((ground.text for ground in left.grounds if ground.value == "true"), "")
+                return False, f"{left.finding} is still {left.certainty.value}{f': {because}' if because else ''}"
+        return True, f"{self.standing.finding} stands no more"
+
+    def _same(self, opened: Opened) -> bool:
+        mine, other = self.incident, opened.scene.incident
+        if mine.image and other.image:
+            return normalise_repository(mine.image) == normalise_repository(other.image)
+        return mine.registry == other.registry
+
+    def _left(self, standings: Sequence[Standing], plan: FixPlan) -> Standing | None:
+        del plan
+        for standing in standings:
+            if standing.finding != self.standing.finding or standing.certainty not in (
+                Certainty.PROVEN,
+                Certainty.LIKELY,
+            ):
+                continue
+            if not standing.targets or not self.standing.targets:
+                return standing
+            if any(one.agrees(other) for one in standing.targets for other in self.standing.targets):
+                return standing
+        return None
+
+    # --- the event ---
+
+    async def event(self, pods: Sequence[str], *, anew: bool) -> tuple[bool | None, str]:
+        """(pods have their image and started, what was seen); None where no pod can show it by itself."""
+        kube = self.world.kube.get("workload")
+        if kube is None:
+            return None, "no kube API to see the pods with"
+        waiting = await self._waiting(kube, pods)
+        if not waiting:
+            return True, f"{_many(pods)} started"
+        owned = tuple(pod for pod in waiting if self._is_owned(pod))
+        said = ""
+        if self.retry is not None and owned:
+            said = await self.retry(owned)
+            self.say(said)
+        elif anew and not await self._replaced(kube, waiting):
+            return None, f"{_many(waiting)} were made before the change and keep what they had; made anew they show it"
+        self.say(f"waiting for {_many(waiting)} to start, at most {self.wait:.0f} s")
+        left = self.wait
+        while left > 0:
+            await self.settle(EVERY)
+            left -= EVERY
+            waiting = await self._waiting(kube, pods)
+            if not waiting:
+                return True, f"{_many(pods)} started"
+        return False, f"after {self.wait:.0f} s {_many(waiting)} still cannot pull"
+
+    async def _waiting(self, kube: KubeApi, pods: Sequence[str]) -> list[str]:
+        """Those pods that have not pulled their image, nor has what was made in their place."""
+        found = []
+        for pod in pods:
+            namespace, _, name = pod.partition("/")
+            item = await _get(kube, f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(name)}")
+            if item is not None and not (item.get("metadata") or {}).get("deletionTimestamp"):
+                if not pulled(item):
+                    found.append(pod)
+                continue
+            successors = await self._successors(kube, pod)
+            if not successors or not all(pulled(one) for one in successors):
+                found.append(pod)
+        return found
+
+    async def _successors(self, kube: KubeApi, pod: str) -> list[dict[str, Any]]:
+        namespace, _, name = pod.partition("/")
+        known = objects_of(self.material).get("Pod", namespace, name) or {}
+        labels = {
+            key: value
+            for key, value in ((known.get("metadata") or {}).get("labels") or {}).items()
+            if key not in _OWN_LABELS
+        }
+        if not labels:
+            return []
+        query = {"labelSelector": ",".join(f"{key}={value}" for key, value in sorted(labels.items()))}
+        listed = await _get(kube, f"/api/v1/namespaces/{quote(namespace)}/pods", query)
+        return [
+            item
+            for item in (listed or {}).get("items") or ()
+            if not (item.get("metadata") or {}).get("deletionTimestamp")
+            and (item.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+        ]
+
+    def _is_owned(self, pod: str) -> bool:
+        namespace, _, name = pod.partition("/")
+        reference = controller_of(objects_of(self.material).get("Pod", namespace, name) or {})
+        return reference is not None and reference.get("kind") != "Node"
+
+    async def _replaced(self, kube: KubeApi, pods: Sequence[str]) -> bool:
+        """Whether something makes these pods anew at this moment: another pod with their labels, of another revision."""
+        for pod in pods:
+            namespace, _, name = pod.partition("/")
+            item = await _get(kube, f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(name)}")
+            if item is None:
+                return True
+            reference = controller_of(item)
+            if reference is not None and reference.get("kind") == "ReplicaSet":
+                owner = await _get(
+                    kube, f"/apis/apps/v1/namespaces/{quote(namespace)}/replicasets/{quote(str(reference['name']))}"
+                )
+                above = controller_of(owner or {})
+                if owner is not None and above is not None and await self._rolls(kube, namespace, above, owner):
+                    return True
+            elif reference is not None and reference.get("kind") in ("StatefulSet", "DaemonSet"):
+                return True
+        return False
+
+    async def _rolls(self, kube: KubeApi, namespace: str, above: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:
+        deployment = await _get(
+            kube, f"/apis/apps/v1/namespaces/{quote(namespace)}/deployments/{quote(str(above.get('name')))}"
+        )
+        template = ((deployment or {}).get("spec") or {}).get("template") or {}
+        mine = (owner.get("spec") or {}).get("template") or {}
+        annotations = [(one.get("metadata") or {}).get("annotations") for one in (template, mine)]
+        return bool(deployment) and (template.get("spec") != mine.get("spec") or annotations[0] != annotations[1])
+
+
+def pulled(pod: Mapping[str, Any]) -> bool:
+    """Whether every container that was reached has its image: it runs, ran, or waits for something else than its image."""
+    status = pod.get("status") or {}
+    rows = [
+        row
+        for key in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+        for row in status.get(key) or ()
+    ]
+    if not rows:
+        return False
+    started = False
+    for row in rows:
+        state = row.get("state") or {}
+        reason = str((state.get("waiting") or {}).get("reason") or "")
+        if reason in PULL_REASONS:
+            return False
+        started = started or "running" in state or "terminated" in state or bool(row.get("imageID"))
+    return started
+
+
+def _pods(plan: FixPlan, target: Target, incident: Incident) -> tuple[tuple[str, ...], bool]:
+    """(pods that wait for the changes at a target, whether only pods made after them take them over)."""
+    changes = [change for change in plan.changes if change.target == target]
+    named = tuple(dict.fromkeys(pod for change in changes for pod in change.payload.get("pods") or ()))
+    return named or incident.pods, any(change.payload.get("new_pods") for change in changes)
+
+
+def _many(pods: Sequence[str]) -> str:
+    return pods[0] if len(pods) == 1 else f"{len(pods)} pods"
+
+
+async def _get(kube: KubeApi, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any] | None:
+    reply = await kube.get(path, query)
+    if reply.outcome is not Outcome.OBSERVED or reply.status == 404:
+        return None
+    try:
+        value = json.loads(reply.body)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
