@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.fixes import harbor_api, harbor_core, kube_lists, kube_pods, kube_secrets, words
+from app.fixes import harbor_api, harbor_core, kube_lists, kube_pods, kube_secrets, node, words
 from app.fixes.base import Fix
 
 ALL: Final[tuple[Fix, ...]] = (
@@ -14,7 +14,7 @@ ALL: Final[tuple[Fix, ...]] = (
     *harbor_core.FIXES,
     *harbor_api.FIXES,
     *words.FIXES,
-    # Fixes of files and services on nodes are added here: *node.FIXES
+    *node.FIXES,
 )
 
 BY_ID: Final = {fix.id: fix for fix in ALL}
