@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Final
-from urllib.parse import urlsplit
+
+from app.parsers.split_url import urlsplit
 
 JSON_TYPES: Final = ("kubernetes.io/dockerconfigjson", "dockerconfigjson")
 CFG_TYPES: Final = ("kubernetes.io/dockercfg", "dockercfg")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import yaml
 
+from app.parsers.split_url import urlsplit
 from app.parsers.versions import numbers
 
 _MIRROR: Final = frozenset({"endpoint", "rewrite"})

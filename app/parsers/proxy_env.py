@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
-from urllib.parse import urlsplit
+
+from app.parsers.split_url import urlsplit
 
 NAMES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
 _ENVIRONMENT = re.compile(r"^\s*Environment\s*=\s*(.*)$")

@@ -11,10 +11,10 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
-from urllib.parse import urlsplit
 
 from app.model.exchange import Exchange, TlsSeen
 from app.parsers.clock import parse_time
+from app.parsers.split_url import urlsplit
 from app.parsers.token import hide_tokens, read_token_answer, to_mapping
 from app.parsers.transcript_command import Command, login_of, purpose_of, read_command, with_login
 from app.parsers.x509 import canonical_name

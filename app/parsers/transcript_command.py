@@ -6,7 +6,9 @@ import re
 import shlex
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
+
+from app.parsers.split_url import urlsplit
 
 _LOOP: Final = re.compile(r"\$\(\s*seq\s+(?:1\s+)?(\d+)\s*\)|\{1\.\.(\d+)\}")
 _WITH_VALUE: Final = frozenset(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import ipaddress
 import re
+import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
@@ -60,7 +63,18 @@ class Certificate:
     @property
     def parsed(self) -> x509.Certificate | None:
         """For checking signatures; None where only a text is known."""
-        return x509.load_pem_x509_certificate(self.pem.encode()) if self.pem else None
+        return _loaded(self.pem) if self.pem else None
+
+
+@lru_cache(maxsize=1024)
+def _loaded(pem: str) -> x509.Certificate:
+    """Bundles hold old roots that break RFC 5280; Go takes them, so they are read without a word."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        certificate = x509.load_pem_x509_certificate(pem.encode())
+        with contextlib.suppress(ValueError):
+            _ = certificate.extensions
+        return certificate
 
 
 def canonical_name(printed: str) -> str:
@@ -125,7 +139,8 @@ def read_bundle(text: str) -> tuple[Certificate, ...]:
 
 
 def _from_pem(block: str) -> Certificate:
-    certificate = x509.load_pem_x509_certificate(block.encode())
+    pem = block if block.endswith("\n") else block + "\n"
+    certificate = _loaded(pem)
     names: list[str] = []
     usage: tuple[str, ...] = ()
     subject_key, issuer_key, is_ca = "", "", None
@@ -155,7 +170,7 @@ def _from_pem(block: str) -> Certificate:
         issuer_key=issuer_key,
         is_ca=is_ca,
         usage=usage,
-        pem=block if block.endswith("\n") else block + "\n",
+        pem=pem,
     )
 
 

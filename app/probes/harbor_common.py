@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from app.model.evidence import Evidence, Outcome, Value
 from app.model.material import Document, Material
@@ -16,6 +16,7 @@ from app.model.target import INCIDENT, Target
 from app.parsers.core_log import stamp_of
 from app.parsers.harbor_config import read_cfg, read_installer, read_values
 from app.parsers.redact import redact
+from app.parsers.split_url import urlsplit
 from app.probes.base import Scene
 
 PUBLIC_REGISTRIES: Final = frozenset(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from app.model.material import Material
 from app.parsers.harbor_config import at
+from app.parsers.split_url import urlsplit
 from app.probes.base import HarborPlace, Scene
 
 POD_LISTS: Final = ("harbor/core-pods.json", "harbor/pods.json", "cluster/pods.json")
@@ -140,13 +140,18 @@ def instances(material: Material, scene: Scene) -> int | None:
 
 def best_vantage(material: Material, scene: Scene) -> str:
     """From where to ask the registry: the operator, or a node where only nodes were seen to reach it."""
+    return answered_vantage(material, scene) or "operator"
+
+
+def answered_vantage(material: Material, scene: Scene) -> str:
+    """The operator's own vantage, else the first node's, to which the registry's host gave an HTTP answer; empty for none."""
     host = (scene.incident.registry or "").split(":", 1)[0].lower()
-    if _reaches(material, "registry/exchanges.json", host) is not False:
+    if _reaches(material, "registry/exchanges.json", host):
         return "operator"
     for node in material.nodes():
         if _reaches(material, f"nodes/{node}/exchanges.json", host):
             return f"node/{node}"
-    return "operator"
+    return ""
 
 
 def _reaches(material: Material, path: str, host: str) -> bool | None:
@@ -157,7 +162,12 @@ def _reaches(material: Material, path: str, host: str) -> bool | None:
     except ValueError:
         return None
     mine = [
-        row for row in rows if isinstance(row, dict) and (urlsplit(str(row.get("url") or "")).hostname or "") == host
+        row
+        for row in rows
+        # `tls` is a look at the certificate by address: the name itself may be unknown there.
+        if isinstance(row, dict)
+        and row.get("purpose") != "tls"
+        and (urlsplit(str(row.get("url") or "")).hostname or "") == host
     ]
     if not mine:
         return None

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from app.model.evidence import Evidence, Outcome, Value
 from app.model.material import Material
 from app.parsers.harbor_config import at
+from app.parsers.split_url import urlsplit
 from app.probes.base import Scene
 from app.probes.harbor_common import ENDLESS, PUBLIC_REGISTRIES, HarborSide, denied, time_of, unreadable
 

@@ -16,8 +16,9 @@ from app.probes.base import Fetch, KubeExec, KubeGet, Scene, Want
 from app.probes.core_roster import core_objects, is_ready, pod_name
 from app.probes.harbor_artifact import project_of_robot
 from app.probes.harbor_common import PUBLIC_REGISTRIES, HarborSide
-from app.probes.harbor_place import best_vantage, component_of, items
+from app.probes.harbor_place import answered_vantage, component_of, items
 from app.probes.harbor_project import the_project
+from app.probes.registry_wants import desk
 
 LOGIN: Final = "harbor-api"
 """Name of the login for Harbor's API that the operator supplied; without one the runner skips the request."""
@@ -53,12 +54,17 @@ def _fetch(material: Material, scene: Scene, path: str, *, login: bool, method: 
             and bool(answer.login) is login
         ):
             return
+    if not answered_vantage(material, scene):
+        return  # nobody has reached it yet: a later round knows from where
+    vantage, anchors_pem, anchors_name = desk(material, scene)
     request = HttpRequest(
         url=f"{base}/{path}",
         method="HEAD" if method == "HEAD" else "GET",
-        vantage=best_vantage(material, scene),
+        vantage=vantage,
         purpose="api",
         headers={"Accept": "application/json"},
+        anchors_pem=anchors_pem,
+        anchors_name=anchors_name,
     )
     yield Fetch(request, secret=LOGIN if login else "", price=Price.CREDENTIAL if login else Price.FREE)
 

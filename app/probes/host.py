@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from app.model.evidence import Evidence, Of, Value
 from app.model.material import Material
@@ -13,6 +12,7 @@ from app.parsers.df import least_free, parse_df
 from app.parsers.journal import attempts
 from app.parsers.redact import redact
 from app.parsers.resolv import cluster_internal, getent_addresses, hosts_addresses, is_address
+from app.parsers.split_url import urlsplit
 from app.ports import Command, File, Journal, Tree
 from app.probes import host_kubelet, host_proxy
 from app.probes.base import NodeItem, Probe, Scene, Want

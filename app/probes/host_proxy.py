@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from app.model.evidence import Evidence, Value
 from app.model.material import Material
 from app.model.target import Target
 from app.parsers.proxy_env import ProxySettings, parse_environ, parse_unit, settings
 from app.parsers.redact import redact
+from app.parsers.split_url import urlsplit
 from app.probes.base import Scene
 from app.probes.registry_scene import registry_of
 from app.probes.runtime_config import namespace_of, nodes_of, whose

@@ -294,6 +294,21 @@ def was_looked_at(material: Material, node: str, root: str) -> bool:
     return document is not None and document.absent
 
 
+def added_anchors(material: Material, node: str) -> tuple[Certificate, ...]:
+    """CA certificates that somebody added to the node's own store, by the folders from which it is made."""
+    return tuple(
+        one
+        for root in _SOURCES
+        for document in material.glob(f"nodes/{node}/{root}/*")
+        for one in certificates_in(document.text)
+    )
+
+
+def was_looked_at_sources(material: Material, node: str) -> bool:
+    """Whether all that was added to the node's store is known."""
+    return all(was_looked_at(material, node, root) for root in LOOKED_AT[2:])
+
+
 def runtime_started(material: Material, node: str) -> object:
     """The start time of the runtime's unit as it was printed; None where it was not read."""
     units = _mapping(material, f"nodes/{node}/units.json")

@@ -248,3 +248,30 @@ def configured_roots(material: Material) -> tuple[Certificate, ...]:
         if len(certificates) <= 10:
             found += certificates
     return tuple(found)
+
+
+def distinctive_words(name: str) -> list[str]:
+    """Words of a distinguished name that tell one organisation from another."""
+    plain = {
+        "ca",
+        "root",
+        "authority",
+        "certificate",
+        "certification",
+        "issuing",
+        "intermediate",
+        "tls",
+        "ssl",
+        "the",
+        "inc",
+        "server",
+        "signing",
+        "sub",
+    }
+    return [
+        word
+        for part in name.split(", ")
+        if part[:2] in ("CN", "O=")
+        for word in re.findall(r"[a-z]{3,}", part.partition("=")[2].lower())
+        if word not in plain
+    ]

@@ -6,13 +6,14 @@ import json
 import re
 from collections.abc import Iterable
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from app.model.evidence import Evidence, Of, Price, Value
 from app.model.exchange import Exchange
 from app.model.target import Target
 from app.parsers.challenge import bearer_of
 from app.parsers.redact import redact
+from app.parsers.split_url import urlsplit
 from app.probes.registry_scene import Image, Registry, Seen, evidence, image_of, place_of_url, united, unparsable
 from app.probes.registry_token import actions_for, minted
 

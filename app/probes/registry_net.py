@@ -13,7 +13,14 @@ from app.model.target import Target
 from app.parsers.clock import Offset, parse_time_json
 from app.parsers.x509 import Certificate, covers
 from app.parsers.x509_verify import links
-from app.probes.registry_chains import SeenChain, chains, configured_roots, host_target, known_certificates
+from app.probes.registry_chains import (
+    SeenChain,
+    chains,
+    configured_roots,
+    distinctive_words,
+    host_target,
+    known_certificates,
+)
 from app.probes.registry_scene import Registry, Seen, evidence, united
 
 _INGRESS_DEFAULT: Final = (
@@ -122,38 +129,11 @@ def _link_is_missing(registry: Registry, chain: SeenChain, known: tuple[Certific
     ]
     if any(check.verified for check in checks) or not any(_NO_ISSUER.search(check.verify_error) for check in checks):
         return False
-    words = set(_words(leaf.issuer))
+    words = set(distinctive_words(leaf.issuer))
     return any(
-        certificate.self_issued and certificate.is_ca and words & set(_words(certificate.subject))
+        certificate.self_issued and certificate.is_ca and words & set(distinctive_words(certificate.subject))
         for certificate in configured_roots(registry.material)
     )
-
-
-def _words(name: str) -> list[str]:
-    """Words of a distinguished name that tell one organisation from another."""
-    plain = {
-        "ca",
-        "root",
-        "authority",
-        "certificate",
-        "certification",
-        "issuing",
-        "intermediate",
-        "tls",
-        "ssl",
-        "the",
-        "inc",
-        "server",
-        "signing",
-        "sub",
-    }
-    return [
-        word
-        for part in name.split(", ")
-        if part[:2] in ("CN", "O=")
-        for word in re.findall(r"[a-z]{3,}", part.partition("=")[2].lower())
-        if word not in plain
-    ]
 
 
 def _vantage_of(seen: Seen) -> Of:

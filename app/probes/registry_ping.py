@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from typing import Final
-from urllib.parse import urlsplit
 
 from app.model.evidence import Evidence, Of, Value
 from app.model.exchange import Exchange
 from app.model.target import Target
 from app.parsers.challenge import bearer_of, parse_challenges
+from app.parsers.split_url import urlsplit
 from app.probes.registry_scene import Place, Registry, Seen, evidence, place_of_url, united
 
 _TLS_WANTED: Final = re.compile(r"HTTP request (?:was sent )?to (?:an )?HTTPS (?:port|server)", re.IGNORECASE)

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
-from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from app.model.evidence import Evidence, Of, Outcome, Price, Value
@@ -18,6 +17,7 @@ from app.parsers.challenge import bearer_of
 from app.parsers.exchanges import decode_exchanges
 from app.parsers.hosts_toml import parse_hosts_toml
 from app.parsers.redact import redact
+from app.parsers.split_url import urlsplit
 from app.parsers.transcript import read_transcript
 from app.probes.base import Scene
 
@@ -193,6 +193,8 @@ class Registry:
 
     def _seen(self, exchange: Exchange, source: str) -> Seen:
         node = exchange.vantage.removeprefix("node/") if exchange.vantage.startswith("node/") else ""
+        if node and stands_for_desk(self.scene, node):
+            node = ""
         place = place_of_url(exchange.url)
         parts: dict[str, str | None] = {"node": node or None}
         if self._here(exchange):
@@ -241,6 +243,12 @@ class Registry:
 
     def target(self, **parts: str | None) -> Target:
         return Target.of(**({"registry": self.name or None} | parts))
+
+
+def stands_for_desk(scene: Scene, node: str) -> bool:
+    """A node that is no part of the incident was only asked because the desk cannot: what fails is a client elsewhere."""
+    incident = scene.incident
+    return incident.action in ("push", "login") and node not in (*incident.nodes, *incident.healthy_nodes)
 
 
 def _mirrors(material: Material, registry: Place | None) -> Iterable[Place]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from app.model.evidence import Evidence, Of, Price, Value
 from app.model.exchange import Exchange
 from app.model.material import Material
 from app.model.target import Target
 from app.parsers.clock import parse_time
+from app.parsers.split_url import urlsplit
 from app.parsers.token import PUBLISHED_KEY_IDS, TokenSeen, from_mapping, read_token_answer, read_tokens_json
 from app.probes.core_roster import core_pods
 from app.probes.registry_ping import is_realm_url, realm_answer

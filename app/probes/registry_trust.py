@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from cryptography import x509
+
 from app.model.evidence import Evidence, Of, Outcome, Value
 from app.model.target import Target
 from app.parsers.clock import parse_time
 from app.parsers.redact import redact
 from app.parsers.x509 import Certificate
 from app.parsers.x509_verify import issued_by, links, may_sign, verify
-from app.probes.registry_anchors import OS_BUNDLES, Anchors, anchors_of, nodes_with_runtime, runtime_started
-from app.probes.registry_chains import SeenChain, chains, known_certificates
+from app.probes.registry_anchors import (
+    OS_BUNDLES,
+    Anchors,
+    added_anchors,
+    anchors_of,
+    nodes_with_runtime,
+    runtime_started,
+    was_looked_at_sources,
+)
+from app.probes.registry_chains import SeenChain, chains, distinctive_words, known_certificates
 from app.probes.registry_scene import Registry
 
 
@@ -75,6 +85,8 @@ def _facts(
             one.is_ca is False and one.subject == leaf.subject for one in anchors.configured
         )
     helped = _with_intermediate(chain, pool, known, now, accepts)
+    if helped is None and accepts is False and whole and not _could_be_completed(registry, node, chain, anchors):
+        helped = False
     if helped is not None:
         facts["trust.with_intermediate"] = helped
     facts |= _store(registry, node, anchors)
@@ -122,6 +134,34 @@ def _with_intermediate(
         return True
     linked = links(chain.certificates, chain.served, known)
     return False if linked else None
+
+
+def _could_be_completed(registry: Registry, node: str, chain: SeenChain, anchors: Anchors) -> bool:
+    """Whether some certificate that nobody here has seen could still lead from the served ones to an anchor of the node.
+
+    No anchor is set for this registry, so only the system's bundle is left. A public CA may not issue a certificate
+    without policies (Baseline Requirements 7.1.2.7), and one of a private PKI with several levels says where its issuer is to be had. So what
+    has neither can only hang from a CA that somebody added to the node's store, and of those only one with a kindred name counts.
+    """
+    top = chain.certificates[-1]
+    leaf = top.parsed
+    if anchors.configured is None or anchors.configured or leaf is None or not was_looked_at_sources(registry.material, node):
+        return True
+    if any(_has(leaf, kind) for kind in (x509.CertificatePolicies, x509.AuthorityInformationAccess, x509.CRLDistributionPoints)):
+        return True
+    words = set(distinctive_words(top.issuer)) | set(distinctive_words(chain.certificates[0].subject))
+    return any(
+        words & set(distinctive_words(one.subject))
+        for one in added_anchors(registry.material, node)
+        if may_sign(one)
+    )
+
+
+def _has(certificate: x509.Certificate, kind: type[x509.ExtensionType]) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(kind) is not None
+    except (x509.ExtensionNotFound, ValueError):
+        return False
 
 
 def _store(registry: Registry, node: str, anchors: Anchors) -> dict[str, Value]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from app.model.evidence import Price
 from app.model.material import Material
 from app.parsers.dockerconfig import LoginEntry
 from app.parsers.kube_objects import objects_of
+from app.parsers.split_url import urlsplit
 from app.parsers.x509 import Certificate
 from app.ports import Command, File, HttpRequest, Tree
 from app.probes.base import Fetch, KubeGet, NodeItem, Scene, Want
+from app.probes.harbor_place import best_vantage, items
 from app.probes.registry_anchors import LOOKED_AT, anchors_of, bundle_of, was_looked_at
 from app.probes.registry_manifest import content_facts
 from app.probes.registry_ping import speaks_plain_http
@@ -42,13 +44,48 @@ _ACCEPT: Final = ", ".join(
         "application/vnd.docker.distribution.manifest.v2+json",
     )
 )
+_CERTS: Final = (
+    "/etc/containerd/certs.d",
+    "/var/lib/rancher/k3s/agent/etc/containerd/certs.d",
+    "/var/lib/rancher/rke2/agent/etc/containerd/certs.d",
+)
 _HUB_API: Final = "registry-1.docker.io"
 
 
-def vantages(scene: Scene) -> list[str]:
-    """The operator and a sample of nodes, failing ones first."""
+def vantages(material: Material, scene: Scene) -> list[str]:
+    """The operator and a sample of nodes, failing ones first; where no node fails, one that can stand for the desk."""
     nodes = [*scene.incident.nodes[:FAILING], *scene.incident.healthy_nodes[:HEALTHY]]
+    if not nodes and scene.vantage != "bundle" and _unheard(registry_of(material, scene)):
+        nodes = list(helper_nodes(material, scene))
     return ["operator", *(f"node/{node}" for node in nodes)]
+
+
+def helper_nodes(material: Material, scene: Scene) -> tuple[str, ...]:
+    """One ready node of the cluster, for requests that the operator's own machine cannot make."""
+    del scene
+    ready = [
+        str(node["metadata"]["name"])
+        for node in items(material, "nodes.json")
+        if node["metadata"].get("name")
+        and any(
+            one.get("type") == "Ready" and one.get("status") == "True"
+            for one in (node.get("status") or {}).get("conditions") or ()
+        )
+    ]
+    return tuple(ready[:1])
+
+
+def _unheard(registry: Registry) -> bool:
+    """The operator asked the registry and got no answer."""
+    mine = [seen.exchange for seen in registry.ours if not seen.node and seen.exchange.purpose == "ping"]
+    return bool(mine) and all(exchange.status is None for exchange in mine)
+
+
+def desk(material: Material, scene: Scene) -> tuple[str, str | None, str]:
+    """(vantage, anchors, their name) from which the registry's API was seen to answer; the operator where none did."""
+    vantage = best_vantage(material, scene)
+    place = registry_of(material, scene).place
+    return (vantage, *_anchors(material, vantage, place)) if place is not None else (vantage, None, "os-bundle")
 
 
 def network(material: Material, scene: Scene) -> Iterable[Want]:
@@ -58,7 +95,8 @@ def network(material: Material, scene: Scene) -> Iterable[Want]:
     if place is None:
         return
     host = _api_host(place)
-    for vantage in vantages(scene):
+    yield from _by_address(material, scene, registry, place)
+    for vantage in vantages(material, scene):
         anchors_pem, anchors_name = _anchors(material, vantage, place)
         mine = [seen.exchange for seen in registry.ours if seen.exchange.vantage == vantage]
         if not any(exchange.purpose == "ping" for exchange in mine):
@@ -81,6 +119,27 @@ def network(material: Material, scene: Scene) -> Iterable[Want]:
             and not _asked(registry, f"http://{place.host}/v2/", vantage)
         ):
             yield Fetch(_get(f"http://{place.host}/v2/", vantage, "ping"))
+
+
+def _by_address(material: Material, scene: Scene, registry: Registry, place: Place) -> Iterable[Want]:
+    """A second look at the certificate: from the desk at the address that nodes resolved, where the desk cannot resolve the name."""
+    mine = [seen.exchange for seen in registry.ours if not seen.node]
+    if not mine or any(exchange.purpose == "tls" or exchange.dns == "ok" for exchange in mine):
+        return
+    if not any(exchange.dns in ("nxdomain", "servfail", "timeout") for exchange in mine):
+        return
+    shown = any(seen.node and seen.exchange.tls is not None and seen.exchange.tls.chain for seen in registry.ours)
+    address = next((found for node in scene.incident.nodes for found in _resolved(material, node, place.host)), "")
+    if shown and address:
+        url = f"https://{_api_host(place)}/v2/"
+        yield Fetch(HttpRequest(url, vantage="operator", purpose="tls", address=address, timeout=4.0))
+
+
+def _resolved(material: Material, node: str, host: str) -> list[str]:
+    """Addresses that the node's own resolver gave for a host."""
+    text = material.text(f"nodes/{node}/getent.txt") or ""
+    mine = text.partition(f"$ getent ahosts {host}\n")[2].partition("$ getent ")[0]
+    return [words[0] for line in mine.splitlines() if len(words := line.split()) >= 2 and words[1] == "STREAM"]
 
 
 def _other_ports(registry: Registry, place: Place) -> Iterable[Want]:
@@ -141,10 +200,15 @@ def trust_files(material: Material, scene: Scene) -> Iterable[Want]:
     registry = registry_of(material, scene)
     if registry.place is None:
         return
-    for vantage in vantages(scene):
+    for vantage in vantages(material, scene):
         node = vantage.removeprefix("node/")
         if vantage == "operator":
             continue
+        if node not in (*scene.incident.nodes, *scene.incident.healthy_nodes) and not material.glob(f"nodes/{node}/*"):
+            yield NodeItem(node, Command("versions"))
+            yield NodeItem(node, Command("containerd-config-dump"))
+            for folder in _CERTS:
+                yield NodeItem(node, Tree(folder))
         yield from _pool(material, node)
         for root in LOOKED_AT:
             if not was_looked_at(material, node, root) and not material.glob(f"nodes/{node}{root}/*"):
@@ -181,7 +245,7 @@ def realm(material: Material, scene: Scene) -> Iterable[Want]:
     if registry.challenge is None or registry.realm is None:
         return
     url = _token_url(registry)
-    for vantage in vantages(scene):
+    for vantage in vantages(material, scene):
         if not _asked(registry, url, vantage):
             anchors_pem, anchors_name = _anchors(material, vantage, registry.place or registry.realm)
             yield Fetch(_get(url, vantage, "token", anchors_pem, anchors_name))
@@ -203,11 +267,12 @@ def tokens(material: Material, scene: Scene) -> Iterable[Want]:
     if image is None:
         return
     answers = minted(registry)[0]
+    vantage, pem, name = desk(material, scene)
     if registry.challenge is not None and registry.realm is not None:
         url = _token_url(registry, _scope(image, scene))
         asked = sum(1 for seen in registry.seen if seen.exchange.url == url and not seen.exchange.login)
         if len({one.seen.kid for one in answers if one.seen.kid}) < 2 and asked < CONNECTIONS:
-            yield Fetch(_get(url, "operator", "token"), times=CONNECTIONS - asked)
+            yield Fetch(_get(url, vantage, "token", pem, name), times=CONNECTIONS - asked)
     if scene.harbor is not None and scene.harbor.kube and scene.harbor.namespace:
         query = {"service": "harbor-registry", "scope": _scope(image, scene)}
         for pod in ready_pods(material):
@@ -230,6 +295,7 @@ def login(material: Material, scene: Scene) -> Iterable[Want]:
     if registry.challenge is None or not _may_send(registry):
         return
     scopeless = _token_url(registry)
+    vantage, pem, name = desk(material, scene)
     for secret, entries in _secrets(material, scene).items():
         mine = [
             seen.exchange
@@ -239,9 +305,10 @@ def login(material: Material, scene: Scene) -> Iterable[Want]:
         exact = [exchange for exchange in mine if exchange.login_variant in ("", "exact")]
         bare = [exchange for exchange in exact if "scope=" not in exchange.url]
         if not bare:
-            yield _priced(_get(scopeless, "operator", "token-login"), scene, secret)
+            yield _priced(_get(scopeless, vantage, "token-login", pem, name), scene, secret)
         elif bare[-1].status == 200 and image is not None and len(exact) == len(bare):
-            yield _priced(_get(_token_url(registry, _scope(image, scene)), "operator", "token-login"), scene, secret)
+            scoped = _token_url(registry, _scope(image, scene))
+            yield _priced(_get(scoped, vantage, "token-login", pem, name), scene, secret)
         elif bare[-1].status == 401:
             broken = {
                 "trimmed": any(entry.edge_space for entry in entries),
@@ -249,7 +316,7 @@ def login(material: Material, scene: Scene) -> Iterable[Want]:
             }
             for variant, has_defect in broken.items():
                 if has_defect and not any(exchange.login_variant == variant for exchange in mine):
-                    yield _priced(_get(scopeless, "operator", "token-login"), scene, secret, variant)
+                    yield _priced(_get(scopeless, vantage, "token-login", pem, name), scene, secret, variant)
 
 
 def _priced(request: HttpRequest, scene: Scene, secret: str, variant: str = "exact") -> Fetch:
@@ -289,12 +356,13 @@ def manifest(material: Material, scene: Scene) -> Iterable[Want]:
     if image is None or place is None or not _answers(registry):
         return
     url = f"{_base(registry, place)}/v2/{image.repository}/manifests/{image.reference}"
+    vantage, pem, name = desk(material, scene)
     for method in ("HEAD", "GET"):
         if not any(
             seen.exchange.url == url and seen.exchange.method == method and not seen.exchange.login
             for seen in registry.seen
         ):
-            yield Fetch(_get(url, "operator", "manifest-anon", method=method))
+            yield Fetch(_get(url, vantage, "manifest-anon", pem, name, method))
     if not scene.try_credentials or not _may_send(registry):
         return
     for secret in _secrets(material, scene):
@@ -306,7 +374,7 @@ def manifest(material: Material, scene: Scene) -> Iterable[Want]:
                     and seen.exchange.login == f"secret {secret}"
                     for seen in registry.seen
                 ):
-                    yield _priced(_get(url, "operator", "manifest-login", method=method), scene, secret)
+                    yield _priced(_get(url, vantage, "manifest-login", pem, name, method), scene, secret)
 
 
 def _answers(registry: Registry) -> bool:
@@ -374,12 +442,13 @@ def config_blob(material: Material, scene: Scene) -> Iterable[Want]:
         ):
             digest = _config_digest(exchange.body)
             url = f"{_base(registry, place)}/v2/{image.repository}/blobs/{digest}"
-            if digest and not _asked(registry, url, "operator"):
+            vantage, pem, name = desk(material, scene)
+            if digest and not _asked(registry, url, vantage):
                 secret = exchange.login.removeprefix("secret ") if exchange.login.startswith("secret ") else ""
                 yield (
-                    _priced(_get(url, "operator", "blob"), scene, secret)
+                    _priced(_get(url, vantage, "blob", pem, name), scene, secret)
                     if secret
-                    else Fetch(_get(url, "operator", "blob"))
+                    else Fetch(_get(url, vantage, "blob", pem, name))
                 )
             return
 
@@ -407,7 +476,8 @@ def bearer(material: Material, scene: Scene) -> Iterable[Want]:
         return
     for secret in _secrets(material, scene):
         if _worked(registry, secret):
-            request = _get(f"https://{_api_host(place)}/v2/", "operator", "bearer")
+            vantage, pem, name = desk(material, scene)
+            request = _get(f"https://{_api_host(place)}/v2/", vantage, "bearer", pem, name)
             yield Fetch(
                 request, secret=secret, image=scene.incident.image or "", times=CONNECTIONS, price=Price.CREDENTIAL
             )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 from app.model.evidence import Evidence, Value
 from app.model.material import Material
 from app.model.target import Target
 from app.parsers.dockerconfig import normalise_repository
 from app.parsers.journal import Attempt, HostTry, attempts
+from app.parsers.split_url import urlsplit
 from app.probes.base import Scene
 from app.probes.runtime_config import namespace_of, nodes_of, whose
 from app.probes.runtime_files import NodeFiles

@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from app.model.masked import MASK
 from app.model.material import Material
 from app.parsers.dockerconfig import parse_dockerconfig
 from app.parsers.kube_objects import objects_of
+from app.parsers.split_url import urlsplit
 from app.parsers.urls import find_urls
 from app.parsers.x509 import read_bundle
 from app.parsers.x509_verify import issued_by, may_sign, verify

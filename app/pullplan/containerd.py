@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
 
 from app.parsers.containerd_config import Registry
 from app.parsers.hosts_toml import HostsFile, HostTable
+from app.parsers.split_url import urlsplit
 from app.parsers.versions import at_least, below, numbers
 from app.pullplan.inputs import CertsDir, HostsDir, NodeSetup
 from app.pullplan.settings import Settings

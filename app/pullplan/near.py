@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from app.parsers.containerd_config import Mirror
 from app.parsers.k3s_registries import K3sConfig, K3sRegistries
+from app.parsers.split_url import urlsplit
 from app.pullplan.containerd import directory_names, hostname
 from app.pullplan.inputs import CertsDir, HostsDir
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
+from app.parsers.split_url import urlsplit
 from app.pullplan.containerd import Host, with_port
 from app.pullplan.inputs import Failure, View
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 from app.parsers.k3s_registries import Generated, K3sRegistries, generate, mended
+from app.parsers.split_url import urlsplit
 from app.pullplan.containerd import Choice, Host, role_of
 from app.pullplan.inputs import K3sSetup, NodeSetup
 from app.pullplan.near import near_config_key, near_mirror_key
