@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.content import Content
 from textual.screen import Screen
+from textual.timer import Timer
 
 from app.errors import HarborPilotError, UsageError
 from app.keymap import config_dir, read_keymap, unknown_ids
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from app.model.fix import FixPlan
     from app.model.view import ReplayView
 
+DRAW_EVERY = 0.05
+"""Seconds."""
 CLIPBOARD_LIMIT = 75_000
 """Bytes; longer OSC 52 sequences are cut or dropped by terminals and tmux."""
 
@@ -42,6 +45,34 @@ class Start:
 
     kind: str = "board"
     argument: str = ""
+
+
+V = TypeVar("V")
+
+
+class Painter(Generic[V]):
+    """Draws the newest of many views at most every `DRAW_EVERY` seconds, so that keys stay quick while nodes answer."""
+
+    def __init__(self, app: App[Any], draw: Callable[[V], None]) -> None:
+        self._app = app
+        self._draw = draw
+        self._waiting: list[V] = []
+        self._timer: Timer | None = None
+
+    def offer(self, view: V) -> None:
+        """Draw this view soon, unless a newer one comes first."""
+        self._waiting = [view]
+        if self._timer is None:
+            self._timer = self._app.set_timer(DRAW_EVERY, self.flush)
+
+    def flush(self) -> None:
+        """Draw the newest view now."""
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer = None
+        for view in self._waiting:
+            self._draw(view)
+        self._waiting = []
 
 
 class HarborPilotApp(App[None]):
@@ -165,6 +196,23 @@ class HarborPilotApp(App[None]):
     def _fail(self, error: BaseException) -> None:
         self.push_screen(_screen("dialogs.error", "ErrorDialog").of(error))
 
+    async def _draw_all(self, views: AsyncIterator[V], screen: Any) -> V | None:
+        """Draw views as they come, on a screen as long as it is there. Returns the last one."""
+        last: V | None = None
+
+        def draw(view: V) -> None:
+            if screen is not None and screen.is_attached:
+                screen.show(view)
+
+        painter: Painter[V] = Painter(self, draw)
+        try:
+            async for view in views:
+                last = view
+                painter.offer(view)
+        finally:
+            painter.flush()  # also when cancelled: nothing old may be drawn over what comes next
+        return last
+
     def _find(self, kind: type[S]) -> S | None:
         return next((screen for screen in reversed(self.screen_stack) if type(screen) is kind), None)
 
@@ -197,8 +245,7 @@ class HarborPilotApp(App[None]):
         self._act(self._refresh(), group="board", exclusive=True)
 
     async def _refresh(self) -> None:
-        async for view in self.desk.refresh():
-            self._board.show(view)
+        await self._draw_all(self.desk.refresh(), self._board)
 
     def on_open_incident(self, event: ask.OpenIncident) -> None:
         self._act(self._open_walk(self.desk.open_incident(event.id)), group="probe", exclusive=True)
@@ -250,10 +297,7 @@ class HarborPilotApp(App[None]):
             if not (view.auto and view.can_continue):
                 return
             before = (view.step.next, view.collected, len(view.evidence))
-            async for newer in self.desk.collect_next():
-                view = newer
-                if screen.is_attached:
-                    screen.show(view)
+            view = await self._draw_all(self.desk.collect_next(), screen) or view
             if before == (view.step.next, view.collected, len(view.evidence)):
                 return  # nothing came of it; asking again would go round for ever
 
@@ -267,11 +311,7 @@ class HarborPilotApp(App[None]):
         self._act(self._collect(event.consent), group="probe", exclusive=True)
 
     async def _collect(self, consent: bool) -> None:
-        view: WalkView | None = None
-        screen = self._find(_screen("walk", "WalkScreen"))
-        async for view in self.desk.collect_next(consent):
-            if screen is not None and screen.is_attached:
-                screen.show(view)
+        view = await self._draw_all(self.desk.collect_next(consent), self._find(_screen("walk", "WalkScreen")))
         if view is not None:
             await self._walk_on(view)
 
@@ -384,9 +424,7 @@ class HarborPilotApp(App[None]):
         screen = self._find(kind)
         self._applying = True
         try:
-            async for view in views:
-                if screen is not None and screen.is_attached:
-                    screen.show(view)
+            await self._draw_all(views, screen)
         finally:
             self._applying = False
         debrief = await self.desk.debrief()

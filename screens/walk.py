@@ -91,6 +91,7 @@ class WalkScreen(Page):
     def __init__(self, view: WalkView) -> None:
         super().__init__()
         self.view = view
+        self._place: tuple[int, str] = (-1, "")
         self.add_class("-tab-path")
 
     def body(self) -> ComposeResult:
@@ -148,7 +149,10 @@ class WalkScreen(Page):
         path = self.query_one("#path", Pane)
         path.show(self._path())
         self.query_one("#side", Pane).show(self._side())
-        self.call_after_refresh(self._question_in_sight)
+        place = (len(view.step.path), view.asks.question.id if view.asks else type(view.step.next).__name__)
+        if place != self._place:
+            self._place = place  # only a new question moves the text; news while reading leaves the scroll alone
+            self.call_after_refresh(self._question_in_sight)
 
     def _question_in_sight(self) -> None:
         """With a long path the open question, not the oldest answer, is what has to be on screen."""

@@ -246,6 +246,29 @@ async def test_a_collection_that_brings_nothing_is_not_asked_for_again() -> None
     await open_app(body, desk=desk)
 
 
+async def test_many_views_are_drawn_as_few_and_the_last_one_counts() -> None:
+    class Busy(FakeDesk):
+        async def refresh(self) -> Any:
+            for number in range(500):
+                yield at.replace(at.BOARD, loading=f"page {number}")
+                if number % 50 == 0:
+                    await asyncio.sleep(0)
+            yield at.BOARD
+
+    drawn: list[Any] = []
+
+    async def body(s: Session) -> None:
+        board = s.app.screen
+        show = board.show
+        board.show = lambda view: (drawn.append(view), show(view))
+        await s.press("r")
+        await s.app.workers.wait_for_complete()
+        assert drawn[-1] == at.BOARD
+        assert len(drawn) < 50
+
+    await open_app(body, desk=Busy())
+
+
 async def test_a_price_is_paid_only_by_consent() -> None:
     desk = FakeDesk()
     desk.walk = at.WALK_PRICE
