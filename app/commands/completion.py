@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.cli import COMMANDS
+from app.commands.catalogue import COMMANDS
 from app.commands.flags import parser
 
 _BASH = """_harborpilot() {{
