@@ -43,36 +43,43 @@ class Gateway:
     journal: UndoJournal
     settle: Callable[[float], Awaitable[None]]
     """Sleeps some seconds; the practice world passes one that only moves its clock."""
-    locked: bool = True
+    others: frozenset[str] = frozenset()
+    """Further contexts that may be unlocked by their own names, such as the one of Harbor's cluster."""
+    unlocked: set[str] = field(default_factory=set)
     stopping: bool = False
     applying: set[str] = field(default_factory=set)
-    verified: dict[Target, Verified] = field(default_factory=dict)
-    """Of the last apply, by target."""
+    verified: dict[str, dict[Target, Verified]] = field(default_factory=dict)
+    """By plan, then by target."""
     _done: set[tuple[str, str]] = field(default_factory=set)
     """(plan, step) of what was written: a target that is tried again does not write twice."""
-    _made: dict[str, str] = field(default_factory=dict, repr=False)
-    """Secrets that a change of the plan under way brought; forgotten at its end."""
+    _made: dict[str, dict[str, str]] = field(default_factory=dict, repr=False)
+    """Secrets that changes of a plan under way brought, by plan; forgotten at its end."""
+
+    @property
+    def locked(self) -> bool:
+        """Read-only: no context is unlocked."""
+        return not self.unlocked
 
     def unlock(self, name: str) -> None:
         """Unlock for this session. Raises RefusedError unless the context's own name was given."""
-        if name != self.context:
+        if name != self.context and name not in self.others:
             raise RefusedError(
                 f"{name!r} is not the name of this context", f"Type {self.context} to unlock it, or stay read-only."
             )
-        self.locked = False
+        self.unlocked.add(name)
 
     def lock(self) -> None:
-        self.locked = True
+        """Read-only again; an apply under way stops before its next write."""
+        self.unlocked.clear()
 
     def stop(self) -> None:
         """Stop after the current step."""
         self.stopping = True
 
     def _check(self, plan: FixPlan, confirmed: str) -> None:
-        if self.locked:
-            raise RefusedError(f"{self.context} is read-only", "Unlock it by its name first.")
-        if plan.context != self.context:
+        if plan.context != self.context and plan.context not in self.others:
             raise RefusedError(f"this plan was made for {plan.context}, not for {self.context}")
+        self._check_lock(plan.context)
         if not plan.changed:
             raise RefusedError("this plan changes nothing; it is a hand-off or advice")
         if plan.blocked:
@@ -83,6 +90,10 @@ class Gateway:
         busy = {str(target) for target in plan.targets} & self.applying
         if busy:
             raise RefusedError(f"another apply is at work on {', '.join(sorted(busy))}")
+
+    def _check_lock(self, context: str) -> None:
+        if context not in self.unlocked:
+            raise RefusedError(f"{context} is read-only", "Unlock it by its name first.")
 
     async def apply(
         self,
@@ -100,7 +111,7 @@ class Gateway:
         """
         self._check(plan, confirmed)
         self.stopping = False
-        self.verified = {}
+        self.verified[plan.id] = {}
         names = {str(target) for target in plan.targets}
         self.applying |= names
         states = {target: TargetProgress(target, StepState.QUEUED) for target in plan.targets}
@@ -140,11 +151,11 @@ class Gateway:
             yield self._report(plan, states, done=True)
         finally:
             self.applying -= names
-            self._made.clear()
+            self._made.pop(plan.id, None)
 
     def _report(self, plan: FixPlan, states: Mapping[Target, TargetProgress], *, done: bool) -> ApplyReport:
         verified = done and all(progress.state is StepState.VERIFIED for progress in states.values())
-        seen = list(self.verified.values())
+        seen = list(self.verified.get(plan.id, {}).values())
         events = [one.event for one in seen if one.event is not None]
         return ApplyReport(
             plan.id,
@@ -169,7 +180,7 @@ class Gateway:
             yield TargetProgress(target, StepState.VERIFYING, plan.verify)
             answer = await verify(plan, target)
             said = answer if isinstance(answer, Verified) else Verified(*answer)
-            self.verified[target] = said
+            self.verified[plan.id][target] = said
         except HarborPilotError as error:
             yield TargetProgress(target, StepState.FAILED_KEPT, error.what)
             return
@@ -199,13 +210,13 @@ class Gateway:
             raise RefusedError("no Harbor login with the right to read this is at hand")
         return await self.writers.harbor_reader(path)
 
-    def _hand(self) -> KubeHand:
+    def _hand(self, plan: str = "") -> KubeHand:
         return KubeHand(
             self.journal,
             self.settle,
             {WORKLOAD: self.writers.kube, HARBOR: self.writers.harbor_kube},
             {WORKLOAD: self.writers.kube_reader, HARBOR: self.writers.harbor_kube_reader},
-            self._made,
+            self._made.setdefault(plan, {}) if plan else {},
         )
 
     # --- writes ---
@@ -216,8 +227,7 @@ class Gateway:
         self._done.add((plan.id, step))
 
     async def _write_step(self, plan: FixPlan, change: Change, step: str) -> None:
-        if self.locked:
-            raise RefusedError(f"{self.context} was locked again")
+        self._check_lock(plan.context)
         payload = change.payload
         if change.kind == "node-file":
             backup = None if change.expects.get("sha256") == ABSENT else f"{payload['path']}.harborpilot-{plan.id}"
@@ -273,7 +283,7 @@ class Gateway:
             await self._nodes().run_trust_update(str(payload["node"]))
             self.journal.write(plan.id, "step", step=step, kind=change.kind, state="done", node=payload["node"])
         elif change.kind.startswith("kube-"):
-            await self._hand().write(plan, change, step)
+            await self._hand(plan.id).write(plan, change, step)
         elif change.kind == "harbor-api":
             await self._write_harbor(plan, change, step)
         else:
@@ -294,14 +304,14 @@ class Gateway:
                 "object": payload.get("object", payload["path"])}  # fmt: skip
         self.journal.write(plan.id, "step", **said, state="started")
         status, answer = await self.writers.harbor.write(
-            payload["method"], str(payload["path"]), unmasked(payload.get("body"), self._made)
+            payload["method"], str(payload["path"]), unmasked(payload.get("body"), {})
         )
         if status >= 400:
             raise RefusedError(f"Harbor answered {status} to {payload['method']} {payload['path']}: {answer[:200]}")
         self.journal.write(plan.id, "step", **said, state="done")
         for name, key in (payload.get("yields") or {}).items():
             try:
-                self._made[name] = str(json.loads(answer)[key])
+                self._made.setdefault(plan.id, {})[name] = str(json.loads(answer)[key])
             except (ValueError, KeyError, TypeError) as error:
                 raise RefusedError(f"Harbor did not answer with the {name} that it made") from error
 
@@ -313,8 +323,10 @@ class Gateway:
             raise RefusedError(f"{self.context} is read-only", "Unlock it by its name first.")
         events = self.journal.read(plan_id)
         begun = next((event for event in events if event["event"] == "begun"), {})
-        if begun.get("context") not in (None, self.context):
-            raise RefusedError(f"plan {plan_id} was applied to {begun['context']}, not to {self.context}")
+        applied_to = str(begun.get("context") or self.context)
+        if applied_to != self.context and applied_to not in self.others:
+            raise RefusedError(f"plan {plan_id} was applied to {applied_to}, not to {self.context}")
+        self._check_lock(applied_to)
         if events and events[-1]["event"] == "undone":
             raise RefusedError(f"plan {plan_id} was undone already")
         steps: dict[str, Mapping[str, Any]] = {}

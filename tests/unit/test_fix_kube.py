@@ -260,7 +260,7 @@ async def test_a_workload_is_restarted_by_its_template(tmp_path: Path) -> None:
 
 
 async def test_every_fix_of_the_rulebook_can_be_opened() -> None:
-    from app.bootstrap import load_rulebook
+    from app.files import load_rulebook
 
     book, _ = load_rulebook()
     assert len(book.fixes) > 100
