@@ -58,7 +58,10 @@ def run(words: Sequence[str]) -> int:
 
 def _live_wanted(options: argparse.Namespace) -> bool:
     """A text alone is judged alone; naming a cluster or nodes asks them too."""
-    return bool(options.kubeconfig or options.context or options.ssh_config or options.push or options.image)
+    from app.settings import Configured
+
+    named = (options.kubeconfig, options.context, options.ssh_config, options.push, options.image)
+    return any(value and not isinstance(value, Configured) for value in named)
 
 
 def _bundle(rulebook: Rulebook, path: str, ask: Ask) -> list[Judged]:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from app.errors import UsageError
 
 
 class Parser(argparse.ArgumentParser):
-    """Errors as UsageError, so that there is one way to say them."""
+    """Errors as UsageError, so that there is one way to say them; settings of files and environment as defaults."""
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        words = list(args or ())
+        if "-h" not in words and "--help" not in words:  # help is shown even when the configuration is broken
+            from app.settings import apply
+
+            apply(self)
+        return super().parse_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{self.prog}: {message}", f"`{self.prog} --help` lists the flags.")
