@@ -204,6 +204,8 @@ class HttpRequest:
     """CA certificates to verify with; None: the operating system's. A failed check is reported, and nothing is sent after it."""
     anchors_name: str = "os-bundle"
     proxy: str = ""
+    address: str = ""
+    """Dial this address in place of resolving the host's name, as `curl --resolve` does; the name stays in TLS and in the request."""
     timeout: float = 10.0
 
 

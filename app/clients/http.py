@@ -170,7 +170,8 @@ class LiveHttp:
                 login_variant="",
                 error="a login is not sent over plain HTTP without consent; nothing was sent",
             ), ""
-        key = (request.vantage, url.scheme, _authority(url), request.anchors_pem or request.anchors_name, request.proxy)
+        trust = request.anchors_pem or request.anchors_name
+        key = (request.vantage, url.scheme, _authority(url), trust, request.proxy, request.address)
         kept = None
         if not request.fresh:
             with self._guard:
@@ -209,7 +210,8 @@ class LiveHttp:
             """A connection to the host, through the proxy where there is one; called again for a second look at the certificates."""
             if request.proxy:
                 return self._through_proxy(request, url, host, port, deadline if not made else Deadline.of(10), made)
-            reached = reach(request.vantage, host, port, deadline if not made else Deadline.of(10), self._links)
+            dialled = request.address or host
+            reached = reach(request.vantage, dialled, port, deadline if not made else Deadline.of(10), self._links)
             made.append(reached)
             if reached.stream is None:
                 raise UnreachedError(reached)

@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import quote
 
 from app.model.evidence import Price
+from app.model.exchange import Exchange
 from app.model.material import Material
 from app.parsers.dockerconfig import LoginEntry
 from app.parsers.kube_objects import objects_of
@@ -98,8 +99,10 @@ def network(material: Material, scene: Scene) -> Iterable[Want]:
     yield from _by_address(material, scene, registry, place)
     for vantage in vantages(material, scene):
         anchors_pem, anchors_name = _anchors(material, vantage, place)
+        if vantage != "operator" and _unread(material, vantage.removeprefix("node/"), scene):
+            continue  # its anchors come with its files; to ask before would only show that we do not know them
         mine = [seen.exchange for seen in registry.ours if seen.exchange.vantage == vantage]
-        if not any(exchange.purpose == "ping" for exchange in mine):
+        if not any(exchange.purpose == "ping" for exchange in mine) or _with_new_anchors(mine, anchors_name):
             yield Fetch(_get(f"https://{host}/v2/", vantage, "ping", anchors_pem, anchors_name))
             for mirror in registry.mirrors[:2]:
                 scheme = mirror.scheme or "https"
@@ -119,6 +122,17 @@ def network(material: Material, scene: Scene) -> Iterable[Want]:
             and not _asked(registry, f"http://{place.host}/v2/", vantage)
         ):
             yield Fetch(_get(f"http://{place.host}/v2/", vantage, "ping"))
+
+
+def _unread(material: Material, node: str, scene: Scene) -> bool:
+    """Nothing of the node's files has been asked for yet."""
+    return scene.vantage != "bundle" and material.get(f"nodes/{node}/versions.txt") is None
+
+
+def _with_new_anchors(mine: list[Exchange], anchors_name: str) -> bool:
+    """The check failed with other anchors than those that are known now."""
+    checks = [exchange.tls for exchange in mine if exchange.tls is not None and exchange.tls.verified is not None]
+    return bool(checks) and all(not check.verified and check.anchors != anchors_name for check in checks)
 
 
 def _by_address(material: Material, scene: Scene, registry: Registry, place: Place) -> Iterable[Want]:

@@ -19,7 +19,7 @@ from app.probes.base import Fetch, KubeExec, KubeGet, NodeItem, Probe, Scene, Wa
 
 PAGE: Final = 500
 MOST_ITEMS: Final = 20_000
-_ROUNDS: Final = 5
+_ROUNDS: Final = 8
 
 
 class Credentials(Protocol):
@@ -62,17 +62,25 @@ class Collector:
     progress: Progress = _silent
 
     async def gather(
-        self, material: Material, scene: Scene, probes: Sequence[Probe], *, keep: Callable[[Material], None]
+        self,
+        material: Material,
+        scene: Scene,
+        probes: Sequence[Probe],
+        *,
+        keep: Callable[[Material], None],
+        renew: Callable[[Material, Scene], Scene] | None = None,
     ) -> Material:
-        """Rounds until nothing new is wanted (five at most, since an answer may show where to ask next).
+        """Rounds until nothing new is wanted (eight at most, since an answer may show where to ask next).
 
-        `keep` is called whenever more is known.
+        `keep` is called whenever more is known; `renew` gives the scene as the material then shows it.
         """
         for _ in range(_ROUNDS):
             wants = self._new(want for probe in probes for want in probe.wants(material, scene))
             if not wants:
                 break
             material = await self._round(material, wants, keep)
+            if renew is not None:
+                scene = renew(material, scene)
         return material
 
     def _new(self, wants: Iterable[Want]) -> list[Want]:

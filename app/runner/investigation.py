@@ -46,6 +46,13 @@ class Opened:
         """What has come so far; a run that ends early loses nothing of it."""
         self.material = material
 
+    def renew(self, material: Material, scene: Scene) -> Scene:
+        """The scene with the variables that have become known: which account the pods use, which mirror answers."""
+        self.scene = replace(
+            scene, variables={**scene.variables, **variables_again(material, scene.incident)}, now=self.scene.now
+        )
+        return self.scene
+
 
 @dataclass(slots=True)
 class Investigation:
@@ -127,7 +134,9 @@ class Investigation:
             chosen = [probe for probe in chosen if probe.id not in PRICED or probe.id == "bearer.probe"]
         try:
             async with asyncio.timeout(seconds):
-                await opened.collector.gather(opened.material, opened.scene, chosen, keep=opened.keep)
+                await opened.collector.gather(
+                    opened.material, opened.scene, chosen, keep=opened.keep, renew=opened.renew
+                )
         except TimeoutError:
             opened.material = opened.material.with_documents(
                 [Document("run.txt", detail=f"the run ended after {seconds:g} s; what came later is not known")]
