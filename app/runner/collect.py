@@ -83,6 +83,10 @@ class Collector:
                 scene = renew(material, scene)
         return material
 
+    def forget_nodes(self) -> None:
+        """Ask nodes again for everything: a host key was accepted, so what was refused may be there now."""
+        self.asked = {key for key in self.asked if not isinstance(key, NodeItem)}
+
     def _new(self, wants: Iterable[Want]) -> list[Want]:
         fresh = []
         for want in wants:
