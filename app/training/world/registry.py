@@ -42,6 +42,8 @@ class Call:
     bearer: str = field(default="", repr=False)
     client: str = "10.20.0.9"
     agent: str = "harborpilot"
+    connection: str = ""
+    """Requests over one connection of the client mostly meet the same core: the front keeps its own connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +101,7 @@ def _harbor(state: State, server: Server, call: Call, pod: str) -> Reply:
     if not cores:
         return Reply(503, "<html><head><title>503 Service Temporarily Unavailable</title></head></html>", {"content-type": "text/html"})  # fmt: skip
     if not pod:
-        pod = cores[state.harbor.turn % len(cores)]
-        state.harbor.turn += 1
+        pod = cores[_pick(state, call, len(cores))]
     elif pod not in state.harbor.cores:
         return Reply(502, "no such pod")
     core = state.harbor.cores[pod]
@@ -116,6 +117,17 @@ def _harbor(state: State, server: Server, call: Call, pod: str) -> Reply:
     else:
         reply = Reply(200, "<!doctype html><html><head><title>Harbor</title></head></html>", {"content-type": "text/html"})
     return Reply(reply.status, reply.body, reply.headers, pod, reply.ms)
+
+
+def _pick(state: State, call: Call, count: int) -> int:
+    """Which core the front takes: any for a new connection, another one now and then for a long one."""
+    harbor = state.harbor
+    harbor.turn += 1
+    run = harbor.runs.get(call.connection, 0) if call.connection else harbor.turn
+    if call.connection:
+        harbor.runs[call.connection] = run + 1
+        run //= 4
+    return hashlib.sha256(f"{state.seed}/{call.connection}/{run}".encode()).digest()[0] % count
 
 
 def log(state: State, core: CorePod, level: str, place: str, text: str) -> None:

@@ -174,7 +174,9 @@ class Harbor:
     cores: dict[str, CorePod] = field(default_factory=dict)
     """By pod name; only the ready ones answer."""
     turn: int = 0
-    """Round robin of the front."""
+    """Requests that the front has passed on."""
+    runs: dict[str, int] = field(default_factory=dict)
+    """Requests by the client's connection."""
     registry_log: list[str] = field(default_factory=list)
 
     @property

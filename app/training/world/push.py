@@ -1,0 +1,89 @@
+"""A push by a command-line client, step by step over the front, with what such a client prints."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import quote
+
+from app.pullplan.plan import split_image
+from app.training.world.network import handshake, reach
+from app.training.world.registry import Call, answer
+from app.training.world.state import State
+
+TOOL: Final = "crane"
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """How one push ended, and the lines that the client printed."""
+
+    works: bool
+    text: str
+
+
+def push(state: State, image: str, account: str, *, number: int = 0) -> Pushed:
+    """One push with the account's right password. Two layers, a manifest; one token for all of it, as clients do."""
+    host, repository, tag = split_image(image)
+    robot, user = state.harbor.robots.get(account), state.harbor.users.get(account)
+    login = (account, robot.secret if robot else user.password if user else "")
+    command = f"$ {TOOL} push ./image {image}"
+    found = reach(state, None, host.partition(":")[0], int(host.partition(":")[2] or 443))
+    base = f"https://{host}"
+    if found.server is None:
+        return Pushed(False, f'{command}\nError: Get "{base}/v2/": {found.said}')
+    _, said = handshake(found.server, host, state.certificates["operator"], "os-bundle", state.now())
+    if said:
+        return Pushed(False, f'{command}\nError: Get "{base}/v2/": {said}')
+    server, connection = found.server, f"push-{state.next_id()}-{number}"
+
+    def ask(method: str, path: str, bearer: str = "", with_login: bool = False) -> tuple[int, str, dict[str, str]]:
+        call = Call(method, path, login if with_login else None, bearer, "10.20.3.7", "crane/0.20.2", connection)
+        reply = answer(state, server, call)
+        return reply.status, reply.body, dict(reply.headers)
+
+    ask("GET", "/v2/")
+    scope = quote(f"repository:{repository}:push,pull", safe="")
+    status, body, _ = ask("GET", f"/service/token?scope={scope}&service=harbor-registry", with_login=True)
+    if status != 200:
+        return Pushed(False, f"{command}\nError: GET {base}/service/token?scope={scope}&service=harbor-registry: {_words(status, body)}")
+    bearer = str(json.loads(body)["token"])
+    lines = [command]
+    blobs = [f"sha256:{hashlib.sha256(f'{image}/{part}'.encode()).hexdigest()}" for part in ("layer", "config")]
+    steps: list[tuple[str, str]] = []
+    for blob in blobs:
+        steps += [("HEAD", f"/v2/{repository}/blobs/{blob}"), ("POST", f"/v2/{repository}/blobs/uploads/"), ("PATCH", f"/v2/{repository}/blobs/uploads/8f6a5a1c")]  # fmt: skip
+    steps.append(("PUT", f"/v2/{repository}/manifests/{tag}"))
+    for method, path in steps:
+        status, body, _ = ask(method, path, bearer)
+        if status == 401 or status >= 500:
+            return Pushed(False, "\n".join([*lines, f"Error: {method} {base}{path}: {_refusal(method, status, body)}"]))
+        if method == "PATCH":
+            lines.append(f"{_stamp(state.now())} pushed blob: {blobs[len(lines) - 1]}")
+    digest = f"sha256:{hashlib.sha256(image.encode()).hexdigest()}"
+    project = state.harbor.projects.get(repository.partition("/")[0])
+    if project is not None:
+        project.images[f"{repository.partition('/')[2]}:{tag}"] = digest
+    lines += [f"{_stamp(state.now())} {image}: digest: {digest} size: 417", f"{image.rpartition(':')[0]}@{digest}"]
+    return Pushed(True, "\n".join(lines))
+
+
+def _refusal(method: str, status: int, body: str) -> str:
+    if method == "HEAD":
+        return f"unexpected status code {status} Unauthorized (HEAD responses have no body, use GET for details)"
+    return _words(status, body)
+
+
+def _words(status: int, body: str) -> str:
+    try:
+        error = json.loads(body)["errors"][0]
+    except (ValueError, KeyError, IndexError):
+        return f"unexpected status code {status}: {body[:200]}"
+    return f"{error['code']}: {error['message']}"
+
+
+def _stamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y/%m/%d %H:%M:%S")
