@@ -70,6 +70,22 @@ def site_files() -> list[tuple[str, str]]:
     return found
 
 
+def scenario_files() -> list[tuple[str, str]]:
+    """(name, text) of the shipped scenarios and of the user's own."""
+    found = [
+        (f"rules/scenarios/{entry.name}", entry.read_text(encoding="utf-8"))
+        for entry in _yaml_in(resources.files("rules") / "scenarios")
+    ]
+    own = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "harborpilot" / "scenarios"
+    if own.is_dir():
+        found += [(str(own / entry.name), entry.read_text(encoding="utf-8")) for entry in _yaml_in(own)]
+    return found
+
+
+def _yaml_in(folder: Traversable) -> list[Traversable]:
+    return sorted((entry for entry in folder.iterdir() if entry.name.endswith(".yaml")), key=lambda entry: entry.name)
+
+
 def load_rulebook(path: Path | None = None, *, today: str = "") -> tuple[Rulebook, list[Problem]]:
     """The rulebook with site overlays; parsed data are cached by digest so that a start does not parse YAML."""
     files = rule_files(path) + ([] if path else site_files())

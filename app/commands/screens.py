@@ -128,36 +128,32 @@ def build_desk(options: argparse.Namespace, *, live: bool) -> Desk:
 
 
 def _practice(state: Any, clock: Any) -> tuple[Any, Any]:
-    del clock
+    """The practice cluster and how its runs become investigations; writes go to the simulated world alone."""
     import secrets
 
     from app.clients.clock import RandomIds
+    from app.files import scenario_files
     from app.fixes.gateway import Gateway
     from app.fixes.journal import UndoJournal
+    from app.runner.collect import World
+    from app.runner.credentials import Budget
     from app.runner.fixing import Fixing
     from app.runner.investigation import Investigation
-    from app.training.practice import Practice
+    from app.training.practice import Practice, read_all
 
-    practice = Practice(state / "practice.json")
+    known, _ = read_all(scenario_files())
+    practice = Practice(known, state, clock)
 
     def make(run: Any, rulebook: Any) -> tuple[Any, Any]:
-        investigation = Investigation(
-            rulebook, run.world, vantage="operator", harbor_namespace=getattr(run, "harbor_namespace", "")
-        )
-
-        async def settle(seconds: float) -> None:
-            run.pass_time(seconds)
+        world = World(run.clock, run.kube, run.nodes, run.http, Budget(harbor=run.harbor_login), jobs=8)
+        investigation = Investigation(rulebook, world)
 
         def make_fixing(opened: Any) -> Any:
             del opened
-            gateway = Gateway(run.context, run.writers, UndoJournal(state / "undo" / "practice"), settle)
+            writers = run.writers()
+            gateway = Gateway(run.context, writers, UndoJournal(state / "practice-undo"), run.settle)
             return Fixing(
-                investigation,
-                gateway,
-                RandomIds(),
-                secrets.token_bytes(16),
-                settle,
-                getattr(run.writers, "harbor_reader", None),
+                investigation, gateway, RandomIds(), secrets.token_bytes(16), run.settle, writers.harbor_reader
             )
 
         return investigation, make_fixing

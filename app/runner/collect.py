@@ -25,6 +25,9 @@ _ROUNDS: Final = 8
 class Credentials(Protocol):
     """Finds the login that a want names, and counts failing tries: one for each credential and realm in a whole session."""
 
+    def allow(self) -> None:
+        """The operator consents: from here on each pull secret may be tried."""
+
     def find(self, fetch: Fetch, material: Material) -> tuple[Credential | None, str]:
         """(credential, why not)."""
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from app.errors import HarborPilotError, RefusedError, UsageError
 from app.fixes.base import Hidden, Need
 from app.fixes.journal import UndoJournal
-from app.model.evidence import Evidence
+from app.model.case import Incident
 from app.model.fix import ApplyReport, FixPlan, StepState, TargetProgress
 from app.model.material import Document, Material
 from app.model.standing import Standing
@@ -38,6 +38,7 @@ from app.model.view import (
     WalkView,
 )
 from app.ports import Clock
+from app.probes.base import Scene
 from app.rulebook.book import Rulebook
 from app.runner import selfcheck
 from app.runner.assemble import Ask
@@ -68,15 +69,15 @@ class Practising(Protocol):
 
     def scenarios(self) -> ScenariosView: ...
     def brief(self, scenario: str) -> BriefView: ...
-    def start(self, scenario: str) -> Any: ...
+    async def start(self, scenario: str) -> Any: ...
     def strip(self) -> TrainingStrip | None: ...
-    def hint(self) -> None: ...
+    def hint(self) -> str: ...
     def solved(self) -> bool: ...
     def give_up(self) -> DebriefView: ...
-    def debrief(self) -> DebriefView | None: ...
-    def note_evidence(self, records: tuple[Evidence, ...]) -> None: ...
-    def note_fix(self, plan: FixPlan, verified: bool) -> None: ...
-    def note_diagnosis(self, finding: str) -> None: ...
+    def debrief(self) -> DebriefView: ...
+    def note(self, text: str) -> None: ...
+    def named(self, finding: str) -> None: ...
+    def applied(self, fix: str, finding: str, *, helped: bool) -> None: ...
 
 
 class HostKeys(Protocol):
@@ -192,9 +193,9 @@ class Console:
 
     async def collect_next(self, consent: bool = False) -> AsyncIterator[WalkView]:
         async for view in self.walks.collect_next(consent):
-            if self.mode is Mode.PRACTICE and self.practice is not None:
-                self.practice.note_evidence(view.evidence)
             yield view
+        if self.mode is Mode.PRACTICE and self.practice is not None and view.step.path:
+            self.practice.note(f"asked: {view.step.path[-1].text}")
 
     async def set_auto(self, auto: bool) -> WalkView:
         self.walks.auto = auto
@@ -221,7 +222,7 @@ class Console:
     async def diagnosis(self, finding: str = "") -> DiagnosisView:
         view = self.walks.diagnosis(finding)
         if self.mode is Mode.PRACTICE and self.practice is not None:
-            self.practice.note_diagnosis(view.standing.finding)
+            self.practice.note(f"looked at: {view.standing.title}")
         return view
 
     # --- fixes ---
@@ -254,6 +255,8 @@ class Console:
         if plan is None:
             raise InputNeededError(fix_id, finding, needs)
         self.standing = standing
+        if self.mode is Mode.PRACTICE and self.practice is not None:
+            self.practice.named(standing.finding)
         if self.journal is not None:
             self.journal.plan(plan)
         return self._plan_view(plan)
@@ -266,6 +269,15 @@ class Console:
                 fixing.gateway.unlock(name)
         self.fixing = fixing
         return fixing
+
+    def _gateway_alone(self) -> Fixing:
+        """For the undo of an earlier run's apply, when no incident is open."""
+        if self.make_fixing is None:
+            raise RefusedError("no cluster is connected", "`harborpilot undo` lists the plans that can be undone.")
+        alone = next(iter(self.investigation.opened.values()), None) or Opened(
+            Scene(Incident(), self.clock.now()), Material(), None
+        )
+        return self._fixing(alone)
 
     def _plan_view(self, plan: FixPlan) -> PlanView:
         self.walks.locked = plan.context not in self.unlocked
@@ -330,7 +342,7 @@ class Console:
             self.journal.progress(last)
             self.journal.applied(last)
         if self.mode is Mode.PRACTICE and self.practice is not None:
-            self.practice.note_fix(plan, last.verified)
+            self.practice.applied(plan.fix, plan.finding, helped=last.verified)
         verdict = (
             "what had failed works now" if last.verified else "applied, and what had failed is not seen to work yet"
         )
@@ -364,6 +376,15 @@ class Console:
                 self.investigation.judge(item)
         if opened.scene.incident.id not in self.investigation.opened:
             opened.scene = replace(opened.scene, incident=replace(opened.scene.incident, succeeded=True))
+
+    async def interrupted(self) -> ApplyView | None:
+        """The newest apply that was begun and neither finished nor undone, as its journal has it."""
+        book = UndoJournal(self.state / "undo")
+        waiting = await asyncio.to_thread(book.interrupted)
+        if not waiting:
+            return None
+        events = await asyncio.to_thread(book.read, waiting[0])
+        return _cut_off(waiting[0], events)
 
     async def stop_apply(self) -> None:
         if self.fixing is not None:
@@ -476,7 +497,7 @@ class Console:
     async def start_scenario(self, scenario: str) -> BoardView:
         practice = self._practice()
         assert self.make_practice is not None  # noqa: S101 - comes with the practice
-        run = await asyncio.to_thread(practice.start, scenario)
+        run = await practice.start(scenario)
         investigation, make_fixing = self.make_practice(run, self.rulebook)
         self.unlocked.discard(run.context)
         self._seat(investigation, run.context, Mode.PRACTICE, make_fixing)
@@ -593,6 +614,37 @@ def _host_key(problem: Any) -> HostKeyRow:
     shown = f"{problem.host} ({problem.node})" if problem.node and problem.node != problem.host else problem.host
     known = ", ".join(key.fingerprint for key in problem.known if key.kind == problem.key.kind)
     return HostKeyRow(shown, problem.key.kind, problem.key.fingerprint, problem.verdict.value != "unknown", known)
+
+
+def _cut_off(plan: str, events: list[Mapping[str, Any]]) -> ApplyView:
+    """What a journal tells of an apply that was interrupted."""
+    begun: Mapping[str, Any] = next((event for event in events if event.get("event") == "begun"), {})
+    steps = {str(event["step"]): str(event.get("state", "")) for event in events if event.get("event") == "step"}
+    progress = []
+    for text in begun.get("targets", ()):
+        mine = [state for step, state in steps.items() if step.startswith(f"{text}#")]
+        state = StepState.QUEUED if not mine else StepState.FAILED_KEPT if "started" in mine else StepState.WRITING
+        note = (
+            "not begun"
+            if not mine
+            else "cut off in the middle of a write"
+            if "started" in mine
+            else f"{len(mine)} writes done, not verified"
+        )
+        progress.append(TargetProgress(Target.parse(str(text)), state, note))
+    targets = tuple(item.target for item in progress)
+    title = str(begun.get("title", plan))
+    shell = FixPlan(
+        plan, str(begun.get("fix", "")), str(begun.get("finding", "")), title, "cure", "", "", "from the journal", targets, (), (), (),
+        "the next diagnosis", context=str(begun.get("context", "")),
+    )  # fmt: skip
+    return ApplyView(
+        shell,
+        tuple(progress),
+        finished=True,
+        verdict="an earlier run was cut off here; undo puts back what was written",
+        can_undo=bool(steps),
+    )
 
 
 def _undoable(plan: FixPlan) -> bool:

@@ -33,6 +33,10 @@ class Budget:
     used: dict[str, int] = field(default_factory=dict)
     """Origin → number of uses, for the connections screen."""
 
+    def allow(self) -> None:
+        """The operator consents to the use of pull secrets."""
+        self.allowed = True
+
     def find(self, fetch: Fetch, material: Material) -> tuple[Credential | None, str]:
         """The login that a want names, or why it is not used."""
         url = urlsplit(fetch.request.url)

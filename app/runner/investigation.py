@@ -185,6 +185,8 @@ class Investigation:
     def consent(self, opened: Opened) -> None:
         """From here on each pull secret may be tried once."""
         opened.scene = replace(opened.scene, try_credentials=True)
+        if self.world is not None and self.world.credentials is not None:
+            self.world.credentials.allow()
 
     def decline(self, opened: Opened, probes: Iterable[str]) -> None:
         """The operator does not want to pay; the walk goes on without."""
