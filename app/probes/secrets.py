@@ -6,6 +6,7 @@ Facts of one secret stand at `workload/… secret/…`, counts over the pod's wh
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from difflib import SequenceMatcher
 from typing import Final
 
 from app.model.evidence import Evidence, Outcome, Value
@@ -387,14 +388,27 @@ def _unused(objects: Objects, scene: Scene, workload: Workload) -> Iterator[Evid
             fitting.append(name)
     if not fitting and (hidden or not lists_namespace(objects, workload.namespace, typed=True)):
         return
+    present = {name for namespace, name, _ in objects.all("Secret") if namespace in ("", workload.namespace)}
+    missing = [name for name in workload.listed if name not in present]
     yield Evidence(
         "secret.around",
         workload.target,
         scene.vantage,
-        facts={"secret.unused_match": bool(fitting)},
+        facts={
+            "secret.unused_match": bool(fitting),
+            "secret.near_name": any(_near_name(own, other) for own in missing for other in fitting),
+        },
         excerpt=f"unlisted secrets that fit: {', '.join(fitting) or '(none)'}",
         command=f"kubectl get secrets -n {workload.namespace} --field-selector type=kubernetes.io/dockerconfigjson",
     )
+
+
+def _near_name(listed: str, other: str) -> bool:
+    """One is the other mistyped, cut or lengthened by a word: then it was most likely meant."""
+    short, long = sorted((listed.lower(), other.lower()), key=len)
+    if long.startswith((f"{short}-", f"{short}.")) or long.endswith((f"-{short}", f".{short}")):
+        return True
+    return SequenceMatcher(None, short, long).ratio() >= 0.84
 
 
 def _changed(objects: Objects, workload: Workload, seen: SecretSeen) -> float | None:
@@ -435,5 +449,5 @@ PROBES: tuple[Probe, ...] = (
         ),
         _login,
     ),
-    Probe("secret.around", ("secret.elsewhere", "secret.unused_match", "secret.changed", "secret.manager"), _around, _around_wants),
+    Probe("secret.around", ("secret.elsewhere", "secret.unused_match", "secret.near_name", "secret.changed", "secret.manager"), _around, _around_wants),
 )  # fmt: skip
