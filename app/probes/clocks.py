@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from app.model.evidence import Evidence, Of, Value
 from app.model.material import Material
@@ -203,7 +204,8 @@ def token_leeway(material: Material, scene: Scene) -> float | None:
         data = None
     if isinstance(data, list):
         data = data[0] if data else None
-    found = re.match(r"v?(\d+)\.(\d+)", str(data.get("harbor_version") or "")) if isinstance(data, dict) else None
+    told = str(data.get("harbor_version") or "") if isinstance(data, dict) else ""
+    found = re.match(r"v?(\d+)\.(\d+)", told or _version_told(material, scene))
     if found:
         version = (int(found[1]), int(found[2]))
         return 0.0 if (2, 0) <= version < (2, 11) else 60.0
@@ -212,6 +214,16 @@ def token_leeway(material: Material, scene: Scene) -> float | None:
         return 60.0
     config = material.text("registry/config.yml") or ""
     return 60.0 if re.search(r"(?m)^\s+token:\s*(\{|$)", config) and "realm" in config else None
+
+
+def _version_told(material: Material, scene: Scene) -> str:
+    """The release as `systeminfo` told it to a login of ours; empty where it did not."""
+    for seen in registry_of(material, scene).seen:
+        if urlsplit(seen.exchange.url).path.endswith("/systeminfo") and seen.exchange.status == 200:
+            found = re.search(r'"harbor_version"\s*:\s*"([^"]+)"', seen.exchange.body)
+            if found:
+                return found[1]
+    return ""
 
 
 def servers(material: Material, scene: Scene) -> Iterable[Evidence]:
