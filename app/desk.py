@@ -6,7 +6,7 @@ HarborPilotError when it cannot do what it was asked; trouble at a target is evi
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol
 
 from app.model.fix import FixPlan
@@ -91,8 +91,18 @@ class Desk(Protocol):
 
     # --- fixes ---
 
-    async def plan(self, fix_id: str, finding: str = "") -> PlanView:
-        """Plan a fix; reads and changes nothing. Raises RefusedError when it cannot be planned."""
+    async def plan(
+        self,
+        fix_id: str,
+        finding: str = "",
+        inputs: Mapping[str, str] | None = None,
+        secrets: frozenset[str] = frozenset(),
+    ) -> PlanView:
+        """Plan a fix; reads and changes nothing. Raises RefusedError when it cannot be planned.
+
+        Raises InputNeededError when the operator has to supply something first; it comes back in `inputs`, the keys in
+        `secrets` are passwords.
+        """
 
     async def unlock(self, name: str) -> HeaderView:
         """Unlock the context for this session by its name. Raises RefusedError when the name is not right."""

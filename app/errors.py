@@ -1,13 +1,14 @@
 """Errors of our own limits: bad rules, unreadable bundles, refused writes. Trouble at a target is evidence, not an error.
 
-    HarborPilotError
-    ├── UsageError            exit 2   bad flag, bad config, missing answer
-    ├── RuleError             exit 2   a rule file that cannot be used
-    ├── BundleError           exit 2   an evidence bundle that cannot be read
-    ├── SessionError          exit 2   a recording that cannot be read
-    ├── KubeconfigError       exit 2   no usable kubeconfig or context
-    ├── RefusedError          exit 5   read-only, not confirmed, plan stale, rights missing
-    └── VerifyFailedError     exit 6   a fix was applied and its verification failed
+HarborPilotError
+├── UsageError            exit 2   bad flag, bad config, missing answer
+├── RuleError             exit 2   a rule file that cannot be used
+├── BundleError           exit 2   an evidence bundle that cannot be read
+├── SessionError          exit 2   a recording that cannot be read
+├── KubeconfigError       exit 2   no usable kubeconfig or context
+├── InputNeededError      exit 2   a fix wants something of the operator first
+├── RefusedError          exit 5   read-only, not confirmed, plan stale, rights missing
+└── VerifyFailedError     exit 6   a fix was applied and its verification failed
 """
 
 from __future__ import annotations
@@ -65,6 +66,19 @@ class KubeconfigError(HarborPilotError):
 
     exit_code = 2
     title = "Kubeconfig not usable"
+
+
+class InputNeededError(HarborPilotError):
+    """A fix cannot be planned before the operator has supplied something; `needs` are (key, question, secret)."""
+
+    exit_code = 2
+    title = "The fix needs something from you"
+
+    def __init__(self, fix: str, finding: str, needs: tuple[tuple[str, str, bool], ...]) -> None:
+        super().__init__("; ".join(question for _, question, _ in needs), "It is kept in memory only.")
+        self.fix = fix
+        self.finding = finding
+        self.needs = needs
 
 
 class RefusedError(HarborPilotError):

@@ -18,7 +18,7 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.timer import Timer
 
-from app.errors import HarborPilotError, UsageError
+from app.errors import HarborPilotError, InputNeededError, UsageError
 from app.keymap import config_dir, read_keymap, unknown_ids
 from app.model.view import ApplyView, BoardView, HeaderView, WalkView
 from app.theme import DEFAULT, NO_COLOUR, THEMES
@@ -385,7 +385,19 @@ class HarborPilotApp(App[None]):
         self._act(self._plan(event))
 
     async def _plan(self, event: ask.PlanFix) -> None:
-        self.push_screen(_screen("fix_plan", "FixPlanScreen")(await self.desk.plan(event.fix, event.finding)))
+        given: dict[str, str] = {}
+        secret: frozenset[str] = frozenset()
+        while True:
+            try:
+                view = await self.desk.plan(event.fix, event.finding, given, secret)
+                break
+            except InputNeededError as error:
+                more = await self.push_screen_wait(_screen("dialogs.inputs", "InputsDialog")(error.needs))
+                if more is None:
+                    return
+                given |= more
+                secret |= {key for key, _, hidden in error.needs if hidden}
+        self.push_screen(_screen("fix_plan", "FixPlanScreen")(view))
 
     def on_unlock(self, event: ask.Unlock) -> None:
         self._act(self._unlock(event.id))

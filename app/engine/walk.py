@@ -57,7 +57,7 @@ def _answer(
             choices.append(Choice(branch.label or "unknown", "unknown", branch.goto))
             continue
         truth = evaluate(branch.when, scope).truth
-        choices.append(Choice(branch.label or say(branch.when), _WORD[truth], branch.goto, say(branch.when)))
+        choices.append(Choice(branch.label or say(branch.when), _WORD[truth], branch.goto, branch.when.because))
         if truth is True and decided is None:
             decided = index
         open_branch = open_branch or truth is None

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 
 from app.engine.advance import advance
 from app.model.case import Case
-from app.model.evidence import Evidence, Outcome
+from app.model.evidence import Evidence, Of, Outcome
 from app.model.material import Material
 from app.model.standing import Certainty, Step
 from app.parsers.redact import redact
 from app.probes import ALL
 from app.probes.base import HarborPlace, Probe, Scene
 from app.probes.incidents import case_time, find_incidents
+from app.probes.registry_scene import stands_for_desk
 from app.rulebook.book import Rulebook
 
 
@@ -70,8 +71,16 @@ def read_all(material: Material, scene: Scene, rulebook: Rulebook, probes: Seque
                 if record.max_age is not None or spec is None or scene.vantage == "bundle"
                 else replace(record, max_age=spec.max_age)
             )
-            found.append(aged)
+            found.append(_aside(aged, scene))
     return found
+
+
+def _aside(record: Evidence, scene: Scene) -> Evidence:
+    """What a node shows is not what a client elsewhere meets: the node was asked because the desk cannot."""
+    node = record.target.get("node")
+    if node and record.of is Of.THIS and scene.vantage != "bundle" and stands_for_desk(scene, node):
+        return replace(record, of=Of.ELSEWHERE)
+    return record
 
 
 def case_of(scene: Scene, evidence: Iterable[Evidence], *, given: Iterable[Evidence] = ()) -> Case:

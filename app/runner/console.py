@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from app.errors import HarborPilotError, RefusedError, UsageError
-from app.fixes.base import Hidden, Need
+from app.errors import InputNeededError, RefusedError, UsageError
+from app.fixes.base import Hidden
 from app.fixes.journal import UndoJournal
 from app.model.case import Incident
 from app.model.fix import ApplyReport, FixPlan, StepState, TargetProgress
@@ -49,19 +49,6 @@ from app.runner.sessions import ReplayDesk, WalkJournal, sessions_view
 from app.session.replay import read_session
 from app.session.report import markdown
 from app.session.store import find_session
-
-
-class InputNeededError(HarborPilotError):
-    """A fix cannot be planned before the operator has supplied something."""
-
-    exit_code = 2
-    title = "The fix needs something from you"
-
-    def __init__(self, fix: str, finding: str, needs: tuple[Need, ...]) -> None:
-        super().__init__("; ".join(need.question for need in needs), "It is kept in memory only.")
-        self.fix = fix
-        self.finding = finding
-        self.needs = needs
 
 
 class Practising(Protocol):
@@ -244,16 +231,25 @@ class Console:
             raise UsageError(f"{finding or 'a finding'} is not judged in this walk", "Open the diagnosis first.")
         return found
 
-    async def plan(self, fix_id: str, finding: str = "", inputs: Mapping[str, str | Hidden] | None = None) -> PlanView:
+    async def plan(
+        self,
+        fix_id: str,
+        finding: str = "",
+        inputs: Mapping[str, str] | None = None,
+        secrets: frozenset[str] = frozenset(),
+    ) -> PlanView:
         opened = self.walks.opened()
         why = self._why_not(opened).get(fix_id, "")
         if why or self.make_fixing is None:
             raise RefusedError(f"{fix_id} cannot be planned here: {why or 'no cluster is connected'}")
         fixing = self._fixing(opened)
         standing = self._standing(finding)
-        plan, needs = await fixing.plan(opened, standing, fix_id, dict(inputs or {}))
+        given: dict[str, str | Hidden] = {
+            name: Hidden(text) if name in secrets else text for name, text in (inputs or {}).items()
+        }
+        plan, needs = await fixing.plan(opened, standing, fix_id, given)
         if plan is None:
-            raise InputNeededError(fix_id, finding, needs)
+            raise InputNeededError(fix_id, finding, tuple((need.key, need.question, need.secret) for need in needs))
         self.standing = standing
         if self.mode is Mode.PRACTICE and self.practice is not None:
             self.practice.named(standing.finding)

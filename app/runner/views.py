@@ -30,7 +30,7 @@ from app.model.view import (
 )
 from app.pullplan.plan import PullPlan
 from app.rulebook.book import Rulebook
-from app.rulebook.conditions import say
+from app.rulebook.conditions import facts_in, say
 from app.runner.investigation import Opened
 
 _ACTIONS = {"pull": "pull", "push": "push", "login": "login", None: "request"}
@@ -73,7 +73,10 @@ def _title(opened: Opened, rulebook: Rulebook) -> str:
     incident = opened.scene.incident
     action = _ACTIONS.get(incident.action, incident.action or "request")
     symptoms = opened.step.symptoms if opened.step is not None else ()
-    name = next((rulebook.symptoms[symptom].title for symptom in symptoms if symptom in rulebook.symptoms), "")
+    known = [rulebook.symptoms[symptom] for symptom in symptoms if symptom in rulebook.symptoms]
+    # What a text says names an incident better than a pattern such as "some nodes only".
+    known.sort(key=lambda symptom: "text.signature" not in facts_in(symptom.seen))
+    name = known[0].title if known else ""
     if not name:
         name = incident.texts[0][:60] if incident.texts else "nothing fails" if incident.succeeded else "no text yet"
     return f"{action} · {name}"

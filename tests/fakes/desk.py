@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -119,7 +119,13 @@ class FakeDesk:
         self._note("diagnosis", finding)
         return replace(at.DIAGNOSIS, header=self.header)
 
-    async def plan(self, fix_id: str, finding: str = "") -> PlanView:
+    async def plan(
+        self,
+        fix_id: str,
+        finding: str = "",
+        inputs: Mapping[str, str] | None = None,
+        secrets: frozenset[str] = frozenset(),
+    ) -> PlanView:
         self._note("plan", fix_id, finding)
         return PlanView(self.header, at.PLAN, "prod-eu")
 
