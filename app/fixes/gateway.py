@@ -336,7 +336,9 @@ class Gateway:
         put_back = {str(event["step"]) for event in events if event["event"] == "step-undone"}
         self.journal.write(plan_id, "undo-begun")
         lines = []
-        for name, event in reversed(list(steps.items())):
+        # A trust store is built from the anchors, so it comes after they were put back.
+        order = sorted(reversed(list(steps.items())), key=lambda step: step[1]["kind"] == "node-trust-update")
+        for name, event in order:
             if name in put_back:
                 continue
             lines.append(await self._undo_step(event))

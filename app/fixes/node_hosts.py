@@ -310,7 +310,7 @@ def _inline_endpoint(work: Work, namespace: str, url: str) -> None:
 
 
 def _registry_bases(text: str) -> list[Path]:
-    found = []
+    found: list[Path] = []
     for plugin, table in (parsed(text).get("plugins") or {}).items():
         if (
             isinstance(table, dict)

@@ -59,11 +59,12 @@ class RegistriesEdit:
 
     def result(self) -> str:
         """The edited text; the text as it was where nothing was changed."""
-        if self._yaml.load(self.text) == self.data or (not self.text.strip() and not self.data):
+        before = self._yaml.load(self.text)
+        if before == self.data or (before is None and not self.data):
             return self.text
         made = self._dump(self._yaml, self.data)
         # A file of comments alone has no document that they could hang on.
-        head = self.text if self.text.strip() and self._yaml.load(self.text) is None else ""
+        head = self.text if before is None and self.text.strip() else ""
         return head + ("" if not head or head.endswith("\n") else "\n") + made
 
     def table(self, *path: str) -> CommentedMap:
