@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 
 from app.commands.catalogue import COMMANDS, EXIT_CODES, product_version
-from app.errors import HarborPilotError
+from app.errors import HarborPilotError, UsageError
 
 
 def _top() -> argparse.ArgumentParser:
@@ -38,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             _top().parse_args(words)
         name = words[0] if words and not words[0].startswith("-") else "screens"
         if name not in COMMANDS and name != "screens":
-            _top().error(f"no command {name!r}")
+            raise UsageError(
+                f"there is no command {name!r}", f"Commands: {', '.join(COMMANDS)}. Without one: the screens."
+            )
         module = importlib.import_module(f"app.commands.{name}")
         return int(module.run(words[1:] if name != "screens" else words))
     except HarborPilotError as error:
@@ -51,4 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         sys.stderr.close()
+        return 1
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        print(f"harborpilot: {what}", file=sys.stderr)
         return 1

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from app.commands.firstlook import tell_refused
 from app.commands.flags import add_kube, add_output, add_run, add_ssh, parser
 from app.errors import UsageError
 from app.files import load_rulebook
@@ -57,6 +58,7 @@ async def _collect(options: argparse.Namespace, path: Path) -> int:
     investigation = built.investigation
     try:
         await investigation.scan()
+        tell_refused(investigation.material, built.notes)
         opened = investigation.fold(
             Ask(text=read_text(options.text), push=options.push, image=options.image or options.push)
         )

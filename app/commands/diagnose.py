@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from app.commands.firstlook import clean, note, tell_refused
 from app.commands.flags import add_kube, add_output, add_run, add_ssh, parser
 from app.errors import UsageError
 from app.files import load_rulebook
@@ -78,20 +79,33 @@ async def _live(rulebook: Rulebook, options: argparse.Namespace, ask: Ask) -> li
 
     built = build_run(options, rulebook)
     try:
-        async with asyncio.timeout(options.timeout + 10):
-            await built.investigation.scan()
-            opened = built.investigation.fold(ask)
-            if options.verbose:
-                print(f"harborpilot: {len(opened)} incidents", file=sys.stderr)
-            for item in opened[: built.most_incidents]:
-                await built.investigation.collect(item, seconds=options.timeout)
-            return sorted(
-                (built.investigation.judged(item) for item in opened),
-                key=lambda judged: (
-                    min((standing.certainty.rank for standing in judged.step.standings), default=9),
-                    -len(judged.case.incident.pods),
-                ),
+        loop = asyncio.get_running_loop()
+        end = loop.time() + options.timeout
+        try:
+            async with asyncio.timeout_at(end):
+                await built.investigation.scan()
+        except TimeoutError:
+            note(
+                f"reading the cluster's pods took longer than {options.timeout:g} s and was given up; raise --timeout or name a namespace with -n"
             )
+        tell_refused(built.investigation.material, built.notes)
+        opened = built.investigation.fold(ask)
+        if options.verbose:
+            note(f"{len(opened)} incidents")
+        for number, item in enumerate(opened[: built.most_incidents]):
+            if loop.time() >= end:
+                note(
+                    f"the time is up: {number} of {len(opened)} incidents were looked at closely; raise --timeout for the rest"
+                )
+                break
+            await built.investigation.collect(item, seconds=end - loop.time())
+        return sorted(
+            (built.investigation.judged(item) for item in opened),
+            key=lambda judged: (
+                min((standing.certainty.rank for standing in judged.step.standings), default=9),
+                -len(judged.case.incident.pods),
+            ),
+        )
     finally:
         await built.close()
 
@@ -109,11 +123,29 @@ def _answered(rulebook: Rulebook, judged: list[Judged], answers: Sequence[str]) 
             "--answer takes QUESTION=ANSWER",
             "Questions are named as `symptom/question`; see `harborpilot rules show SYMPTOM`.",
         )
+    _check_answers(rulebook, pairs)
     again = []
     for item in judged:
         case = replace(item.case, answers={**item.case.answers, **pairs})
         again.append(Judged(case, advance(rulebook, case, interactive=False)))
     return again
+
+
+def _check_answers(rulebook: Rulebook, pairs: Mapping[str, str]) -> None:
+    for name, value in pairs.items():
+        symptom, _, ident = name.partition("/")
+        tree = rulebook.symptoms[symptom].tree if symptom in rulebook.symptoms else ()
+        question = next((item for item in tree if item.id == ident), None)
+        if question is None:
+            raise UsageError(
+                f"--answer {name}: there is no such question",
+                "Questions are named as `symptom/question`; see `harborpilot rules show SYMPTOM`.",
+            )
+        if value != "unknown" and not (value.isdigit() and 0 < int(value) <= len(question.branches)):
+            raise UsageError(
+                f"--answer {name}={value}: the answer is a number from 1 to {len(question.branches)}, or unknown",
+                f"`harborpilot rules show {symptom}` lists the branches in order.",
+            )
 
 
 def read_text(name: str | None) -> str | None:
@@ -135,6 +167,6 @@ def show(judged: Sequence[Judged], rulebook: Rulebook, output: str) -> None:
     elif output == "yaml":
         print(to_yaml(judged), end="")
     elif output == "markdown":
-        print(to_markdown(judged, rulebook))
+        print(clean(to_markdown(judged, rulebook)))
     else:
-        print(to_text(judged, {name: fix.title for name, fix in rulebook.fixes.items()}))
+        print(clean(to_text(judged, {name: fix.title for name, fix in rulebook.fixes.items()})))

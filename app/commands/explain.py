@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from app.commands.firstlook import tell_refused
 from app.commands.flags import add_kube, add_output, add_run, add_ssh, parser
 from app.errors import UsageError
 from app.files import load_rulebook
@@ -77,6 +78,7 @@ async def _explain(options: argparse.Namespace) -> PullPlanView:
     built = build_run(options, rulebook)
     try:
         await built.investigation.scan()
+        tell_refused(built.investigation.material, built.notes)
         return await _live(options, built.investigation)
     finally:
         await built.close()

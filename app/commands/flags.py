@@ -21,7 +21,9 @@ class Parser(argparse.ArgumentParser):
         return super().parse_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{self.prog}: {message}", f"`{self.prog} --help` lists the flags.")
+        raise UsageError(
+            f"{self.prog.removeprefix('harborpilot ')}: {message}", f"`{self.prog} --help` lists the flags."
+        )
 
 
 def parser(name: str, description: str) -> Parser:

@@ -12,12 +12,18 @@ from app.files import load_rulebook, state_dir
 def run(words: Sequence[str]) -> int:
     """Opens the replay screen on a terminal; prints the events otherwise."""
     flags = parser("replay", "Step forward and back through a saved session. Nothing is asked of any cluster.")
-    flags.add_argument("session", help="a file, an id (or its beginning), or `last`")
+    flags.add_argument(
+        "session", nargs="?", help="a file, an id (or its beginning), or `last`; without it the sessions are listed"
+    )
     flags.add_argument(
         "--judge", action="store_true", help="judge it again with today's rules and list the verdicts that change"
     )
     flags.add_argument("--plain", action="store_true", help="print the events instead of opening the screen")
     options = flags.parse_args(words)
+    if options.session is None:
+        from app.commands import sessions
+
+        return sessions.run([])
     if sys.stdout.isatty() and not options.plain and not options.judge:
         from app.commands.screens import open_app
 

@@ -53,6 +53,7 @@ class View:
         self._facts: dict[str, list[Observation]] = {}
         self._rosters: dict[str, list[tuple[Target, tuple[str, ...]]]] = {}
         self._memo: dict[tuple[str, Of, Target], list[Observation]] = {}
+        self._ids: dict[str, list[str]] = {}
         self.failed: dict[str, list[Evidence]] = {}
         """Probe → records in which it was not observed."""
         self.attempted: set[str] = set()
@@ -117,13 +118,16 @@ class View:
 
     def ids(self, scope: str) -> list[str]:
         """Ids of a scope that evidence of the failing side speaks of, sorted."""
-        found = {
-            seen.target.get(scope)
-            for observations in self._facts.values()
-            for seen in observations
-            if seen.of is Of.THIS and self._ours(seen)
-        }
-        return sorted(name for name in found if name)
+        known = self._ids.get(scope)
+        if known is None:
+            found = {
+                seen.target.get(scope)
+                for observations in self._facts.values()
+                for seen in observations
+                if seen.of is Of.THIS and self._ours(seen)
+            }
+            known = self._ids[scope] = sorted(name for name in found if name)
+        return list(known)
 
     def variable(self, name: str) -> tuple[bool, Value]:
         """(known, value)."""

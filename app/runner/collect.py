@@ -326,7 +326,11 @@ async def read_object(kube: KubeApi, want: KubeGet, now: float) -> Document:
     try:
         data: Any = json.loads(reply.body)
     except ValueError:
-        return document
+        if document.absent:
+            return document
+        begin = " ".join(reply.body[:80].split())
+        what = f"not JSON came back, but {begin!r}" if begin else "an empty answer came back"
+        return replace(document, outcome=Outcome.UNPARSABLE, detail=what)
     metadata = data.get("metadata") if isinstance(data, dict) else None
     following = (metadata or {}).get("continue") if isinstance(metadata, dict) else None
     if not following or "items" not in data:
