@@ -12,12 +12,14 @@ from app.engine.walk import walk
 from app.engine.wordless import judge_wordless
 from app.model.case import Case
 from app.model.evidence import Value
-from app.model.standing import Certainty, Kind, Standing, Step
+from app.model.standing import Certainty, Collect, Done, Kind, Standing, Step
 from app.model.target import INCIDENT, Target
 from app.rulebook.book import Rulebook, Symptom
 
 _KIND_ORDER = {Kind.FAULT: 0, Kind.TRAP: 0, Kind.TOOL: 1, Kind.RELAY: 2, Kind.RISK: 3}
 _SPEAKS = (Certainty.PROVEN, Certainty.LIKELY)
+_LEADING = 6
+"""Standings that a further probe should separate."""
 
 
 def advance(rulebook: Rulebook, case: Case, *, interactive: bool = True, symptoms: Iterable[str] | None = None) -> Step:
@@ -286,6 +288,22 @@ def _explained(rulebook: Rulebook, standings: Iterable[Standing], seen: frozense
         if standing.certainty is Certainty.PROVEN and standing.kind in (Kind.FAULT, Kind.TRAP)
         for symptom in rulebook.findings[standing.finding].explains & seen
     }
+
+
+def _separating(rulebook: Rulebook, view: View, standings: tuple[Standing, ...]) -> Collect | None:
+    """With all questions asked: the cheapest probe that nobody tried and that would lift or strike a leading standing."""
+    if standings and standings[0].certainty is Certainty.PROVEN:
+        return None
+    wanted: dict[str, tuple[int, int]] = {}
+    for place, standing in enumerate(standings[:_LEADING]):
+        for missing in standing.missing:
+            if missing.probe in rulebook.probes and missing.probe not in view.attempted:
+                cost = rulebook.probes[missing.probe]
+                wanted.setdefault(missing.probe, (int(cost.price != "free") * 100 + cost.cost, place))
+    if not wanted:
+        return None
+    best = min(wanted, key=lambda probe: (*wanted[probe], probe))
+    return Collect(((best, INCIDENT),))
 
 
 def _outcome(standings: tuple[Standing, ...], seen: frozenset[str], case: Case) -> str:

@@ -206,7 +206,8 @@ class Walks:
         """Collect what the step asks for; in auto-drive go on until an operator has to answer or everything is known."""
         opened = self.opened()
         while True:
-            step = self.investigation.judge(opened)
+            # On its own the walk first reads all that can be read; only then is the operator asked what is left open.
+            step = self.investigation.judge(opened, interactive=not self.auto)
             if not isinstance(step.next, Collect):
                 break
             priced = self.investigation.price_of(opened, step)
@@ -220,7 +221,11 @@ class Walks:
                 for probe, _ in step.next.wanted
             )
             self.counted = (0, 0)
-            task = asyncio.ensure_future(self.investigation.collect_next(opened, progress=self._progress, seconds=90.0))
+            task = asyncio.ensure_future(
+                self.investigation.collect_next(
+                    opened, progress=self._progress, seconds=90.0, interactive=not self.auto
+                )
+            )
             yield self.walk(busy=names)
             shown = self.counted
             while not task.done():

@@ -147,10 +147,15 @@ class Investigation:
             opened.scene = replace(opened.scene, now=self.world.clock.now())
 
     async def collect_next(
-        self, opened: Opened, *, progress: Progress | None = None, seconds: float | None = None
+        self,
+        opened: Opened,
+        *,
+        progress: Progress | None = None,
+        seconds: float | None = None,
+        interactive: bool = True,
     ) -> None:
-        """Collect what the step asks for."""
-        step = self.judge(opened)
+        """Collect what the step asks for; not `interactive`: go on past questions that evidence cannot answer."""
+        step = self.judge(opened, interactive=interactive)
         if isinstance(step.next, Collect):
             await self.collect(
                 opened,

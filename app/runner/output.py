@@ -132,8 +132,15 @@ def to_text(judged: Sequence[Judged], rulebook_fixes: dict[str, str]) -> str:
                 if step.outcome == "healthy"
                 else "    ? nothing to judge from"
             )
+        proven = any(standing.certainty is Certainty.PROVEN for standing in shown)
+        rest = [standing for standing in shown if standing.certainty is Certainty.POSSIBLE] if proven else []
         for standing in shown:
-            lines.extend(_text_standing(standing, rulebook_fixes))
+            if standing not in rest:
+                lines.extend(_text_standing(standing, rulebook_fixes))
+        if rest:
+            lines.append(
+                "  ○ not ruled out, of no interest while the above stands: " + ", ".join(one.finding for one in rest)
+            )
         out = [standing for standing in step.standings if standing.certainty is Certainty.OUT]
         if out:
             lines.append("  ruled out")
@@ -156,8 +163,8 @@ def to_text(judged: Sequence[Judged], rulebook_fixes: dict[str, str]) -> str:
 
 
 def _text_standing(standing: Standing, fixes: dict[str, str]) -> list[str]:
-    targets = ", ".join(str(target) for target in standing.targets[:4]) + (
-        f" and {len(standing.targets) - 4} more" if len(standing.targets) > 4 else ""
+    targets = ", ".join(str(target) for target in standing.targets[:2]) + (
+        f" and {len(standing.targets) - 2} more" if len(standing.targets) > 2 else ""
     )
     lines = [
         f"  {SIGNS[standing.certainty]} {standing.certainty.value:8} {standing.title}   [{standing.finding}]   {targets}"
