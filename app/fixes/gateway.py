@@ -337,8 +337,9 @@ class Gateway:
         self.journal.write(plan_id, "undo-begun")
         lines = []
         # A trust store is built from the anchors, so it comes after they were put back.
-        order = sorted(reversed(list(steps.items())), key=lambda step: step[1]["kind"] == "node-trust-update")
-        for name, event in order:
+        backwards = list(reversed(steps.items()))
+        backwards.sort(key=lambda step: step[1]["kind"] == "node-trust-update")
+        for name, event in backwards:
             if name in put_back:
                 continue
             lines.append(await self._undo_step(event))
