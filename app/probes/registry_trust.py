@@ -145,15 +145,21 @@ def _could_be_completed(registry: Registry, node: str, chain: SeenChain, anchors
     """
     top = chain.certificates[-1]
     leaf = top.parsed
-    if anchors.configured is None or anchors.configured or leaf is None or not was_looked_at_sources(registry.material, node):
+    if (
+        anchors.configured is None
+        or anchors.configured
+        or leaf is None
+        or not was_looked_at_sources(registry.material, node)
+    ):
         return True
-    if any(_has(leaf, kind) for kind in (x509.CertificatePolicies, x509.AuthorityInformationAccess, x509.CRLDistributionPoints)):
+    if any(
+        _has(leaf, kind)
+        for kind in (x509.CertificatePolicies, x509.AuthorityInformationAccess, x509.CRLDistributionPoints)
+    ):
         return True
     words = set(distinctive_words(top.issuer)) | set(distinctive_words(chain.certificates[0].subject))
     return any(
-        words & set(distinctive_words(one.subject))
-        for one in added_anchors(registry.material, node)
-        if may_sign(one)
+        words & set(distinctive_words(one.subject)) for one in added_anchors(registry.material, node) if may_sign(one)
     )
 
 
