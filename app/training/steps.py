@@ -21,7 +21,7 @@ from app.training.world.node_writer import WorldNodeWriter
 from app.training.world.registry import ready_cores
 from app.training.world.state import State
 
-_VALUE: Final = re.compile(r"\$\{(?P<what>[a-z]+)(?::(?P<name>[^}]+))?\}")
+_VALUE: Final = re.compile(r"\$\{(?P<what>[a-z0-9]+)(?::(?P<name>[^}]+))?\}")
 _TYPES: Final = {
     "merge": "application/merge-patch+json",
     "json": "application/json-patch+json",

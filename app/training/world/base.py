@@ -12,7 +12,19 @@ from app.training.world.clock import START, SimClock
 from app.training.world.cluster import Cluster
 from app.training.world.controllers import Controllers
 from app.training.world.node_writer import PUBLIC, start
-from app.training.world.state import OS_BUNDLE, Endpoint, Harbor, Node, NodeFile, Project, Robot, Server, State, Unit, User
+from app.training.world.state import (
+    OS_BUNDLE,
+    Endpoint,
+    Harbor,
+    Node,
+    NodeFile,
+    Project,
+    Robot,
+    Server,
+    State,
+    Unit,
+    User,
+)
 
 HOST: Final = "harbor.corp.example"
 UPSTREAM: Final = "registry.vendor.example"
@@ -147,7 +159,7 @@ def config_toml(*, modern: bool) -> str:
 
 def hosts_toml() -> str:
     """The entry for Harbor with the company's CA."""
-    return f'server = "https://{HOST}"\n\n[host."https://{HOST}"]\n  capabilities = ["pull", "resolve"]\n  ca = "/etc/containerd/certs.d/{HOST}/ca.crt"\n'
+    return f'server = "https://{HOST}"\nca = "/etc/containerd/certs.d/{HOST}/ca.crt"\n\n[host."https://{HOST}"]\n  capabilities = ["pull", "resolve"]\n  ca = "/etc/containerd/certs.d/{HOST}/ca.crt"\n'
 
 
 def registries_yaml() -> str:

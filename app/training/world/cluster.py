@@ -37,7 +37,7 @@ class Place:
 
 def place_of(path: str) -> Place | None:
     """`/apis/apps/v1/namespaces/shop/deployments/web` taken apart; None for a path that is no resource of the world."""
-    parts = [part for part in path.split("?")[0].split("/") if part]
+    parts = [part for part in path.split("?", maxsplit=1)[0].split("/") if part]
     if parts[:2] == ["api", "v1"]:
         rest, version = parts[2:], "v1"
     elif parts[:1] == ["apis"] and len(parts) > 3:

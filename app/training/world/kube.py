@@ -17,7 +17,7 @@ from app.training.world.registry import Call, answer, core_offset
 from app.training.world.state import Server, State
 
 _VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
-_SECRET_KEY: Final = "not-a-real-key-1"  # noqa: S105 - a value of the practice world
+_SECRET_KEY: Final = "not-a-real-key-1"
 _SAME: Final = {"CORE_SECRET": "core", "REGISTRY_CREDENTIAL_PASSWORD": "registry", "REGISTRY_HTTP_SECRET": "http"}
 READ_ONLY: Final = frozenset({"get", "list", "watch"})
 
