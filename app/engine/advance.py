@@ -59,6 +59,8 @@ def advance(rulebook: Rulebook, case: Case, *, interactive: bool = True, symptom
         texts,
         interactive=interactive,
     )
+    if isinstance(following, Done):
+        following = _separating(rulebook, view, standings) or following
     return Step(
         standings, noticed, tuple(order), path, following, tuple(sorted(explained)), _outcome(standings, seen, case)
     )
