@@ -173,6 +173,8 @@ def _proxied(line: LogLine, fallback: re.Match[str]) -> Iterator[Said]:
                 yield Said("fallback-401", line, repository=repository)
     elif _NETWORK.search(error):
         yield Said("fallback-network", line, repository=repository)
+        if "connection refused" in error.lower():
+            yield Said("fallback-refused", line, repository=repository)
 
 
 def key_form(text: str) -> str:

@@ -85,6 +85,8 @@ ROWS: Final[tuple[Row, ...]] = (
     ("x509-unsuitable key-usage", r"incompatible key usage"),
     ("x509-unsuitable cert-required", r"tls: certificate required|tls: bad certificate|no required SSL certificate was sent"),
     ("hosts-file-error hosts-ca", r"unable to (read|load) CA cert|failed to load CA file|failed to load X509 key pair"),
+    # The path stands before the cause; a file below certs.d belongs to the entry itself and is another matter.
+    ("hosts-file-error ca-absent", r"(?:unable to (?:read|load) CA cert|failed to load CA file) (?![^\n]*certs\.d/)[^\n]*no such file or directory"),
     ("hosts-file-error no-resolve", r"no resolve hosts"),
     ("tls-stall", r"TLS handshake timeout"),
     # --- names, addresses, proxies (node.md 5.1) ---
@@ -100,6 +102,7 @@ ROWS: Final[tuple[Row, ...]] = (
     ("platform", r"no match for platform in manifest|no image found in|no matching manifest for|no child with platform|does not match the specified platform|cannot be used on this platform"),
     ("platform exec-format", r"exec format error"),
     ("media-type", r"unexpected media type|mismatched image rootfs|unsupported (manifest )?media ?type|missing or empty Content-Type"),
+    ("media-type no-content-type", r"missing or empty Content-Type"),
     ("media-type html-type", r"unexpected media type text/html"),
     ("media-type schema1", r"schema 1 image|manifest\.v1\+prettyjws|schema ?v?1 manifest|unsupported schema version 1"),
     ("digest-mismatch", r"unexpected commit digest|layer verification failed for digest|(?<!provided )digest did not match|does not match the digest"),

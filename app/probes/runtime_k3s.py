@@ -21,7 +21,7 @@ from app.pullplan.repairs_k3s import endpoint_authorities, k3s_choice
 from app.pullplan.settings import effective
 
 READ = (
-    "k3s.file_ok", "k3s.near_file", "k3s.newer_than_process", "k3s.keys_dropped", "k3s.mirror_key_match", "k3s.configs_key_match",
+    "k3s.file_ok", "k3s.parse_error", "k3s.near_file", "k3s.newer_than_process", "k3s.keys_dropped", "k3s.mirror_key_match", "k3s.configs_key_match",
     "k3s.near_key", "k3s.generated_has_it", "k3s.only_defaults", "k3s.template",
 )  # fmt: skip
 PLAN = ("k3s.scheme", "k3s.rewrite_applies", "k3s.mirrors_elsewhere", "k3s.wildcard_defect", "k3s.embedded")
@@ -68,6 +68,8 @@ def _facts(setup: K3sSetup, namespace: str, choice: Choice) -> dict[str, Value]:
     if setup.exists is not None:
         facts["k3s.file_ok"] = bool(setup.exists) and registries is not None and not registries.error
         facts["k3s.near_file"] = "" if setup.exists else setup.near_file
+        if registries is not None:
+            facts["k3s.parse_error"] = registries.error
     elif setup.near_file:
         facts["k3s.near_file"] = setup.near_file
     if setup.newer_than_process is not None:
