@@ -339,7 +339,7 @@ def _plan_quota(context: FixContext) -> FixPlan:
 
 
 def _gib(size: int) -> str:
-    return f"{size / 2**30:.2f} GiB"
+    return f"{size} bytes ({size / 2**30:.2f} GiB)"
 
 
 # --- endpoints ----------------------------------------------------------------------------------------------------

@@ -88,7 +88,9 @@ def cluster(
                 "namespace": "apps",
                 "ownerReferences": [{"kind": "Deployment", "name": "web", "controller": True}],
             },
-            "spec": {},
+            "spec": {
+                "template": json.loads(json.dumps(kube.objects["deployments", "apps", "web"]["spec"]["template"]))
+            },
         }
     )
     kube.add(
@@ -162,3 +164,8 @@ def document(kube: FakeKube, name: str, namespace: str = "apps", key: str = ".do
     item = kube.item("secrets", namespace, name)
     assert item is not None
     return json.loads(base64.b64decode(item["data"][key]))
+
+
+def written(folder: Path) -> str:
+    """Everything below a folder, as text: where a secret must not be."""
+    return "".join(path.read_text(errors="replace") for path in sorted(folder.rglob("*")) if path.is_file())

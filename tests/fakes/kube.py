@@ -185,7 +185,7 @@ def apply_operation(document: Any, operation: Mapping[str, Any]) -> None:
     elif kind == "add":
         holder[last] = operation["value"]
     elif kind == "replace":
-        holder[last]  # noqa: B018 - it has to be there
+        holder[last]
         holder[last] = operation["value"]
     elif kind == "remove":
         del holder[last]

@@ -27,6 +27,7 @@ from tests.fakes.fixing import (
     gateway,
     plan,
     secret,
+    written,
 )
 from tests.fakes.kube import FakeKube
 
@@ -147,10 +148,10 @@ async def test_no_secret_is_shown_or_stored(name: str, tmp_path: Path) -> None:
         b64(json.dumps(CLEAN)),
         b64(json.dumps(CLEAN, separators=(",", ":"))),
     )
-    written = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+    stored = written(tmp_path)
     shown = repr(made) + "".join(change.diff + change.command + change.title for change in made.changes) + made.hand_off
     for canary in canaries:
-        assert canary not in written
+        assert canary not in stored
         assert canary not in shown
         assert canary not in repr(to_saved(made, {}, {}))
         assert canary not in "".join(
