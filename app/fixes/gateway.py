@@ -230,7 +230,8 @@ class Gateway:
         self._check_lock(plan.context)
         payload = change.payload
         if change.kind == "node-file":
-            backup = None if change.expects.get("sha256") == ABSENT else f"{payload['path']}.harborpilot-{plan.id}"
+            kept = f"{payload['path']}.harborpilot-{plan.id}"
+            backup = None if change.expects.get("sha256") == ABSENT else kept
             self.journal.write(
                 plan.id,
                 "step",
@@ -244,7 +245,7 @@ class Gateway:
             expected = change.expects.get("sha256")
             made = await self._nodes().replace(
                 str(payload["node"]), str(payload["path"]), str(payload["text"]),
-                expect_sha256=None if expected == ABSENT else expected, mode=str(payload.get("mode", "0644")), backup=backup or "",
+                expect_sha256=None if expected == ABSENT else expected, mode=str(payload.get("mode", "0644")), backup=kept,
             )  # fmt: skip
             if payload.get("check_runtime"):
                 said = await self._nodes().check_runtime_config(str(payload["node"]))
