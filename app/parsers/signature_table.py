@@ -86,7 +86,7 @@ ROWS: Final[tuple[Row, ...]] = (
     ("x509-unsuitable cert-required", r"tls: certificate required|tls: bad certificate|no required SSL certificate was sent"),
     ("hosts-file-error hosts-ca", r"unable to (read|load) CA cert|failed to load CA file|failed to load X509 key pair"),
     # The path stands before the cause; a file below certs.d belongs to the entry itself and is another matter.
-    ("hosts-file-error ca-absent", r"(?:unable to (?:read|load) CA cert|failed to load CA file) (?![^\n]*certs\.d/)[^\n]*no such file or directory"),
+    ("hosts-file-error ca-absent", r"(?:unable to (?:read|load) CA cert|failed to load CA file)(?![^\n]*certs\.d/)[^\n]*no such file or directory"),
     ("hosts-file-error no-resolve", r"no resolve hosts"),
     ("tls-stall", r"TLS handshake timeout"),
     # --- names, addresses, proxies (node.md 5.1) ---

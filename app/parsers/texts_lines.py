@@ -135,6 +135,10 @@ def strip_stamp(line: str) -> str:
     return _STAMP.sub("", line, count=1)
 
 
+# A syslog head has no year; the line that it wraps often has a stamp of its own.
+_WRAPPED = re.compile(r"[A-Z][a-z]{2} +\d{1,2} \d\d:\d\d:\d\d \S+ [^\s:]+: (\d{4}-\d\d-\d\dT\S+)")
+
+
 def stamp_of(line: str) -> float | None:
     """Seconds since the epoch at the head of a log line; None without a full date."""
     found = _STAMP.match(line)
@@ -142,7 +146,7 @@ def stamp_of(line: str) -> float | None:
         return read_time(found["iso"])
     if found and found["slash"]:
         return read_time(found["slash"].replace("/", "-"))
-    inner = re.search(r'\btime="?([^"\s]+)"?', line)
+    inner = re.search(r'\btime="?([^"\s]+)"?', line) or _WRAPPED.match(line)
     return read_time(inner.group(1)) if inner else None
 
 

@@ -183,6 +183,8 @@ def looks_like_output(line: str) -> bool:
 def _attempt(command: str, lines: list[str]) -> Attempt:
     output = "\n".join(lines)
     tool, action, image, account, scheme = read_command(command) if command else ("", None, "", "", "")
+    if account and shell_expands(command):
+        account = ""  # what is sent is not what was typed
     if not tool and _DOCKER_PUSH.search(output):
         tool, action = "docker", "push"
     elif (not tool and _DOCKER_PULL.search(output)) or (
@@ -208,6 +210,18 @@ def _attempt(command: str, lines: list[str]) -> Attempt:
         ended=times[-1] if times else None,
         output=output,
     )
+
+
+# A user name in double quotes or bare, with a `$` that the shell takes for a variable.
+_EXPANDED = re.compile(
+    r"""(?:-u|--username|--docker-username)[ =](?:"[^"']*(?<!\\)\$[A-Za-z_{][^"]*"|[^\s'"\\]*\$[A-Za-z_{]\S*)"""
+    r"""|--creds[ =](?:"[^"']*(?<!\\)\$[A-Za-z_{][^"]*"|[^\s'"\\]*\$[A-Za-z_{]\S*)"""
+)
+
+
+def shell_expands(command: str) -> bool:
+    """True where the shell would replace a part of the user name before the tool sees it."""
+    return _EXPANDED.search(command) is not None
 
 
 def read_command(command: str) -> tuple[str, str | None, str, str, str]:

@@ -12,6 +12,7 @@ from app.model.target import Target
 from app.parsers.docker_daemon import parse_daemon_json
 from app.parsers.dockerconfig import DockerConfig, normalise_key, parse_dockerconfig
 from app.parsers.redact import redact
+from app.parsers.texts_split import shell_expands
 from app.parsers.versions import at_least, below
 from app.probes.base import Scene
 from app.probes.runtime_config import contacted, namespace_of, nodes_of, whose
@@ -217,7 +218,7 @@ def _typed(material: Material, scene: Scene) -> Iterable[Evidence]:
         and re.search(r"(?:-u|--username|--docker-username|--creds)[ =]", line)
     ]
     if typed:
-        bad = [line for line in typed if _EXPANDED.search(line)]
+        bad = [line for line in typed if shell_expands(line)]
         facts["client.shell_expanded"] = bool(bad)
         shown = (bad or typed)[0]
     if any(_HELPER.search(line) for line in lines):

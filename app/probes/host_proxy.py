@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from app.model.evidence import Evidence, Value
 from app.model.material import Material
-from app.model.target import Target
+from app.model.target import INCIDENT, Target
 from app.parsers.proxy_env import ProxySettings, parse_environ, parse_unit, settings
 from app.parsers.redact import redact
 from app.parsers.split_url import urlsplit
@@ -32,6 +32,8 @@ class Found:
 
 def read(material: Material, scene: Scene) -> Iterable[Evidence]:
     """Facts of each node, and `proxy.exempt` for each host that a pull talks to."""
+    if not material.nodes():
+        yield from _brought(material)
     for name, files in nodes_of(material):
         found = runtime_proxy(files, scene)
         of = whose(scene, name)
@@ -79,6 +81,28 @@ def read(material: Material, scene: Scene) -> Iterable[Evidence]:
                     of=of,
                     excerpt=f"NO_PROXY={found.proxy.no_proxy}",
                 )
+
+
+def _brought(material: Material) -> Iterable[Evidence]:
+    """Environments that the operator brought along without saying of which node."""
+    facts: dict[str, Value] = {}
+    shown = _shown_environment(material)
+    if shown is not None:
+        found = settings(shown)
+        facts["proxy.in_runtime"] = redact(found.https or found.http)
+    if not facts.get("proxy.in_runtime") and _shell_proxy(material):
+        facts["proxy.elsewhere"] = "shell"
+    if facts:
+        yield Evidence("proxy.read", INCIDENT, "operator", facts=facts, excerpt="env/")
+
+
+def _shell_proxy(material: Material) -> bool:
+    """A login shell that names a proxy."""
+    return any(
+        re.search(r"shell|profile|bashrc|export", document.path.rpartition("/")[2])
+        and _names_proxy(parse_environ(document.text))
+        for document in material.glob("env/*")
+    )
 
 
 def runtime_proxy(files: NodeFiles, scene: Scene) -> Found:
@@ -167,10 +191,8 @@ def _elsewhere(files: NodeFiles, material: Material, found: Found) -> str | None
         return "unit-not-reloaded"
     if _names_proxy(parse_environ(files.text("/etc/environment") or "")):
         return "etc-environment"
-    for document in material.glob("env/*"):
-        base = document.path.rpartition("/")[2]
-        if re.search(r"shell|profile|bashrc|export", base) and _names_proxy(parse_environ(document.text)):
-            return "shell"
+    if _shell_proxy(material):
+        return "shell"
     for path, text in files.below("/etc/profile.d").items():
         if path.endswith(".sh") and _names_proxy(parse_environ(text)):
             return "shell"

@@ -42,7 +42,7 @@ PROXY = "[ERROR] [/server/middleware/repoproxy/proxy.go:217]: failed to proxy ma
             '[WARNING] [/server/middleware/repoproxy/proxy.go:119]: Proxy to remote failed, fallback to local repo, error: http status code: 401, body: {"errors":[{"code":"UNAUTHORIZED","message":"authentication required","detail":[{"Type":"repository","Class":"","Name":"redis","Action":"pull"}]}]}',
             ["fallback-401"],
         ),
-        (PROXY + 'Get "https://up.example.com/v2/": dial tcp 192.0.2.1:443: connect: connection refused', ["fallback-network"]),
+        (PROXY + 'Get "https://up.example.com/v2/": dial tcp 192.0.2.1:443: connect: connection refused', ["fallback-network", "fallback-refused"]),
         (PROXY + 'Get "https://up.example.com/v2/": tls: failed to verify certificate: x509: certificate signed by unknown authority', ["fallback-network"]),
         (PROXY + "crypto/aes: invalid key size 9", ["cipher"]),
         ("[WARNING] [/server/middleware/repoproxy/proxy.go:413]: current registry is unhealthy, regID:2, Name:hub, Status: unhealthy", ["upstream-unhealthy(hub)"]),
