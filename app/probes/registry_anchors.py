@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from app.model.material import Material
 from app.parsers.hosts_toml import HostTable, parse_hosts_toml
+from app.parsers.k3s_registries import parse_registries
 from app.parsers.x509 import Certificate
 from app.probes.registry_chains import certificates_in
 from app.probes.registry_scene import Place, observed, place_of_url
@@ -275,6 +276,7 @@ def _unread(
             )
             if certificates:
                 found.append((kind, certificates))
+    found += [("dir-not-read", certificates) for certificates in _of_registries_yaml(material, node)]
     for root in _SOURCES:
         certificates = tuple(
             one for document in material.glob(f"nodes/{node}/{root}/*") for one in certificates_in(document.text)
@@ -283,6 +285,15 @@ def _unread(
             found.append(("os-store", certificates))
     looked = all(was_looked_at(material, node, root) for root in LOOKED_AT)
     return tuple(found), looked
+
+
+def _of_registries_yaml(material: Material, node: str) -> Iterable[tuple[Certificate, ...]]:
+    """CA files that k3s's or RKE2's own file names; the runtime reads them only once the service has generated from it."""
+    for name in ("k3s", "rke2"):
+        for config in parse_registries(material.node_file(node, f"/etc/rancher/{name}/registries.yaml") or "").configs:
+            certificates = certificates_in(material.node_file(node, config.ca_file) or "") if config.ca_file else ()
+            if certificates:
+                yield certificates
 
 
 def was_looked_at(material: Material, node: str, root: str) -> bool:
