@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from app.engine.evaluate import Scope, evaluate
-from app.engine.judge import Judgement, TextSeen, grounds_of, judge, judge_silent, missing_of
+from app.engine.judge import ATTEMPT_PROBES, Judgement, TextSeen, grounds_of, judge, judge_silent, missing_of
 from app.engine.view import View
 from app.engine.walk import walk
 from app.engine.wordless import judge_wordless
@@ -49,7 +49,7 @@ def advance(rulebook: Rulebook, case: Case, *, interactive: bool = True, symptom
                 continue
             ranked.append((_order(group, standing, rulebook, order, len(texts)), standing))
     ranked.sort(key=lambda pair: pair[0])
-    standings = tuple(standing for _, standing in ranked)
+    standings = _masked(tuple(standing for _, standing in ranked), rulebook)
     noticed = _also_noticed(rulebook, view, judgements, by_id)
     explained = _explained(rulebook, standings, seen)
     path, following = walk(
@@ -290,6 +290,49 @@ def _explained(rulebook: Rulebook, standings: Iterable[Standing], seen: frozense
         if standing.certainty is Certainty.PROVEN and standing.kind in (Kind.FAULT, Kind.TRAP)
         for symptom in rulebook.findings[standing.finding].explains & seen
     }
+
+
+def _masked(standings: tuple[Standing, ...], rulebook: Rulebook) -> tuple[Standing, ...]:
+    """Behind a proven fault the failing attempt shows nothing of later layers; what a probe of ours saw stays."""
+    proven = [item for item in standings if item.certainty is Certainty.PROVEN and item.kind is Kind.FAULT]
+    if not proven:
+        return standings
+    shown = [_behind(standing, proven, rulebook) for standing in standings]
+    # Those that were set back stand after the other likely ones, in their own order.
+    return tuple(
+        sorted(
+            shown,
+            key=lambda item: (
+                item.certainty is Certainty.OUT,
+                item.kind not in (Kind.FAULT, Kind.TRAP),
+                item.certainty.rank,
+            ),
+        )
+    )
+
+
+def _behind(standing: Standing, proven: list[Standing], rulebook: Rulebook) -> Standing:
+    """The standing, set back when only the failing attempt speaks for it and a proven fault bites before it."""
+    if standing.certainty is not Certainty.LIKELY or not _from_the_attempt(standing):
+        return standing
+    for item in proven:
+        if item.finding != standing.finding and _bites_before(item, standing, rulebook):
+            because = f"behind {item.finding}: asked again after its fix"
+            return replace(standing, certainty=Certainty.POSSIBLE, because=because)
+    return standing
+
+
+def _bites_before(proven: Standing, other: Standing, rulebook: Rulebook) -> bool:
+    finding, behind = rulebook.findings[proven.finding], rulebook.findings[other.finding]
+    # A missing login is chosen early and refused late: it bites where the registry asks for it.
+    bites = max(finding.layer, 9) if "/pull-secret/" in finding.where or "/login/" in finding.where else finding.layer
+    masked = behind.layer > bites or f"L{behind.layer}" in finding.file.masks
+    return masked and any(one.agrees(two) for one in proven.targets for two in other.targets)
+
+
+def _from_the_attempt(standing: Standing) -> bool:
+    true = [ground for ground in standing.grounds if ground.value == "true"]
+    return all(ground.evidence is None or ground.evidence.probe in ATTEMPT_PROBES for ground in true)
 
 
 def _separating(rulebook: Rulebook, view: View, standings: tuple[Standing, ...]) -> Collect | None:

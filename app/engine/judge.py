@@ -13,6 +13,10 @@ from app.model.target import INCIDENT, Target
 from app.rulebook.book import Finding, Rulebook
 from app.rulebook.conditions import Condition, Not, Term, Use, facts_in, say
 
+ATTEMPT_PROBES = frozenset(
+    {"text.parse", "text.url", "text.more", "text.realm", "text.role", "text.pattern", "attempt.log", "pod.read"}
+)
+"""Probes that tell of the failing attempt itself; a proven fault masks what they say of later layers."""
 _TEXT_PROBES = frozenset(
     {"text.parse", "text.url", "text.more", "text.realm", "text.role", "text.pattern", "image.parse", "account.parse"}
 )
