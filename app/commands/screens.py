@@ -21,7 +21,7 @@ def flags() -> argparse.ArgumentParser:
     found.add_argument("--bundle", metavar="DIR|FILE.tar.gz", help="open an evidence bundle")
     found.add_argument("--text", metavar="FILE", help="open with a text that was seen")
     found.add_argument(
-        "--theme", default="", help="colours: harbor-dark, harbor-light, high contrast, colour-blind pairs"
+        "--theme", default="", metavar="NAME", help="dark, light, high-contrast, deuteranopia, tritanopia, no-colour"
     )
     found.add_argument(
         "--write", metavar="CONTEXT", default="", help="start unlocked for this context; asked for again in each dialog"
