@@ -40,7 +40,9 @@ def test_there_are_rules_at_all(book: Rulebook) -> None:
 
 
 def test_every_finding_has_cases(book: Rulebook) -> None:
-    without = [finding.id for finding in book.findings.values() if finding.where.replace(".yaml", ".cases.yaml") not in TEXTS]
+    without = [
+        finding.id for finding in book.findings.values() if finding.where.replace(".yaml", ".cases.yaml") not in TEXTS
+    ]
     assert without == []
 
 
@@ -86,5 +88,10 @@ def test_no_tree_names_a_culprit(book: Rulebook) -> None:
 
 def test_the_published_schema_is_fresh() -> None:
     _, schemas = msgspec.json.schema_components([FindingFile, SymptomFile, FactsFile, FixesFile, CaseFile])
-    fresh = json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": schemas}, indent=1, sort_keys=True) + "\n"
+    fresh = (
+        json.dumps(
+            {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": schemas}, indent=1, sort_keys=True
+        )
+        + "\n"
+    )
     assert SCHEMA.read_text() == fresh, "write rules/schema/rule-v1.json again"

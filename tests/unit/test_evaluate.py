@@ -22,7 +22,13 @@ def fact(name: str, value: Value, target: Target = INCIDENT, **more: Any) -> Evi
     return Evidence("probe." + name, target, facts={name: value}, **more)
 
 
-def truth(raw: dict[str, Any], *evidence: Evidence, focus: Target = INCIDENT, symptoms: frozenset[str] = frozenset(), **case: Any) -> bool | None:
+def truth(
+    raw: dict[str, Any],
+    *evidence: Evidence,
+    focus: Target = INCIDENT,
+    symptoms: frozenset[str] = frozenset(),
+    **case: Any,
+) -> bool | None:
     incident = case.pop("incident", Incident())
     view = View(Case(incident, evidence, now=1000.0, **case))
     return evaluate(compile_condition(raw, {}), Scope(view, focus, symptoms)).truth
@@ -52,13 +58,23 @@ def test_an_operator_judges_a_seen_value(raw: dict[str, Any], value: Value, want
     assert truth(raw, fact("f", value)) is wanted
 
 
-@pytest.mark.parametrize("raw", [{"fact": "f", "is": True}, {"not": {"fact": "f", "is": True}}, {"fact": "f", "present": False}, {"fact": "f", "lacks": "a"}])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"fact": "f", "is": True},
+        {"not": {"fact": "f", "is": True}},
+        {"fact": "f", "present": False},
+        {"fact": "f", "lacks": "a"},
+    ],
+)
 def test_what_nobody_saw_is_unknown(raw: dict[str, Any]) -> None:
     assert truth(raw) is None
     assert truth(raw, Evidence("probe.f", outcome=Outcome.DENIED)) is None
 
 
-@pytest.mark.parametrize("raw", [{"fact": "f", "is": "x"}, {"not": {"fact": "f", "is": "x"}}, {"fact": "f", "lacks": "x"}])
+@pytest.mark.parametrize(
+    "raw", [{"fact": "f", "is": "x"}, {"not": {"fact": "f", "is": "x"}}, {"fact": "f", "lacks": "x"}]
+)
 def test_a_fact_that_does_not_apply_makes_every_comparison_false(raw: dict[str, Any]) -> None:
     assert truth(raw, fact("f", None)) is False
 
@@ -146,7 +162,10 @@ def test_a_difference_between_failing_and_healthy_nodes() -> None:
     assert truth(raw, failing, focus=N1, incident=incident) is None
     assert truth(raw, failing, fact("key", "new", N2), fact("key", "new", N3), focus=N1, incident=incident) is True
     assert truth(raw, failing, fact("key", "old", N2), focus=N1, incident=incident) is False
-    assert truth({"fact": "key", "is": "new", "of": "healthy"}, fact("key", "new", N2), focus=N1, incident=incident) is True
+    assert (
+        truth({"fact": "key", "is": "new", "of": "healthy"}, fact("key", "new", N2), focus=N1, incident=incident)
+        is True
+    )
 
 
 def test_an_objection_takes_a_record_out() -> None:
@@ -163,7 +182,10 @@ def test_the_operators_word_ranks_and_does_not_prove() -> None:
 
 def test_an_old_reading_does_not_prove() -> None:
     old = Evidence("p", facts={"f": True}, taken_at=0.0, max_age=60.0)
-    verdict = evaluate(compile_condition({"fact": "f", "is": True}, {}), Scope(View(Case(Incident(), (old,), now=100.0)), INCIDENT, frozenset()))
+    verdict = evaluate(
+        compile_condition({"fact": "f", "is": True}, {}),
+        Scope(View(Case(Incident(), (old,), now=100.0)), INCIDENT, frozenset()),
+    )
     assert verdict.truth is True
     assert not verdict.proves
 
