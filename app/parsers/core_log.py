@@ -34,6 +34,8 @@ class LogLine:
     """`requestID`, `client IP`, `user agent`, … of the line."""
     number: int = 0
     """Line number from 1."""
+    written: float | None = None
+    """Seconds since the epoch by the clock of the kubelet, where `kubectl logs --timestamps` put it before the line."""
 
 
 _POD: Final = re.compile(r"\[pod/(?P<pod>[^/\]\s]+)(?:/[^\]\s]+)?\]\s?")
@@ -82,14 +84,17 @@ def _parse(raw: str, number: int) -> LogLine:
     if found:
         process, rest = found["tag"], rest[found.end() :]
     stamp: float | None = None
+    written: float | None = None
     # Twice: `kubectl logs --timestamps` puts the kubelet's stamp before the one that core writes.
     for _ in range(2):
         found = _ISO.match(rest)
         if not found:
             break
+        written = stamp
         stamp, rest = stamp_of(found["stamp"]), rest[found.end() :]
     found = _GO.match(rest)
     if found:
+        written = stamp if stamp is not None else written
         stamp, rest = stamp_of(found["stamp"]), (found["head"] or "") + rest[found.end() :]
     level = place = ""
     found = _LEVEL.match(rest)
@@ -101,7 +106,7 @@ def _parse(raw: str, number: int) -> LogLine:
         place, rest = found["place"], rest[found.end() :]
         fields, rest = _fields(rest)
         rest = rest.removeprefix(":").strip()
-    return LogLine(rest, pod, process, stamp, level, place, MappingProxyType(fields), number)
+    return LogLine(rest, pod, process, stamp, level, place, MappingProxyType(fields), number, written)
 
 
 def _fields(rest: str) -> tuple[dict[str, str], str]:

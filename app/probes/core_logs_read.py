@@ -7,7 +7,7 @@ rights, a frozen account, policies, read-only, upstream 404 and 429, and the inn
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -22,6 +22,8 @@ from app.probes.harbor_common import MARGIN, ZONES, HarborSide
 CLOCK_TAGS: Final = frozenset({"not-yet-valid", "token-expired", "project-recreated", "key-differs"})
 """Written by a pod whose clock may be wrong: kept whatever their stamp says."""
 REFUSALS: Final = frozenset({"robot-refused", "robot-disabled", "robot-expired", "user-refused"})
+LIVE_MARGIN: Final = 30.0
+"""Before the first failing try of pods that are watched: what was refused earlier was another fault."""
 UPSTREAM_TAGS: Final = frozenset({"upstream-refused-login", "fallback-401", "fallback-network"})
 
 
@@ -76,7 +78,7 @@ def _read(side: HarborSide) -> CoreLog | None:
         for line in parse_lines(document.text):
             lines.append(_of_pod(line, pod) if pod and not line.pod else line)
     kept, covered = _window(lines, side)
-    said = _about_this(what_it_says(kept), side)
+    said = _last_words(list(_about_this(what_it_says(kept), side)))
     takens = [document.taken_at for document in documents if document.taken_at]
     return CoreLog(
         tuple(kept),
@@ -88,7 +90,7 @@ def _read(side: HarborSide) -> CoreLog | None:
 
 
 def _of_pod(line: LogLine, pod: str) -> LogLine:
-    return LogLine(line.text, pod, line.process, line.stamp, line.level, line.place, line.fields, line.number)
+    return replace(line, pod=pod)
 
 
 def _window(lines: list[LogLine], side: HarborSide) -> tuple[list[LogLine], bool]:
@@ -100,8 +102,11 @@ def _window(lines: list[LogLine], side: HarborSide) -> tuple[list[LogLine], bool
     failure = side.failure
     if failure is None:
         return lines, False
-    first, last = failure[0] - MARGIN, failure[1] + MARGIN
-    stamps = [line.stamp for line in lines if line.stamp is not None]
+    margin = LIVE_MARGIN if side.scene.vantage != "bundle" and side.scene.incident.since else MARGIN
+    first, last = failure[0] - margin, failure[1] + margin
+    stamps = [
+        stamp for line in lines if (stamp := line.written if line.written is not None else line.stamp) is not None
+    ]
     if not stamps:
         # An empty log of a Harbor of which more is known was read and says nothing.
         return lines, not lines and any(
@@ -115,6 +120,8 @@ def _window(lines: list[LogLine], side: HarborSide) -> tuple[list[LogLine], bool
 
 def _counts(line: LogLine, first: float, last: float) -> bool:
     """Inside the window, undated, or of a pod whose clock may be the fault."""
+    if line.written is not None:
+        return first <= line.written <= last
     if line.stamp is None or first <= line.stamp <= last:
         return True
     near = first - 2 * ZONES < line.stamp < last + 2 * ZONES
@@ -131,6 +138,13 @@ def _all_pods(side: HarborSide, documents: list[Document], lines: list[LogLine])
         return single or any(line.pod for line in lines) or not lines
     read = {document.path.rsplit("/", 1)[-1].removesuffix(".log") for document in documents}
     return known is not None and set(known) <= read
+
+
+def _last_words(said: list[Said]) -> list[Said]:
+    """Why a robot was refused by a core is what that core said of it last: it is either unknown, disabled or expired."""
+    states = REFUSALS - {"user-refused"}
+    last = {(one.line.pod, one.name): one.tag for one in said if one.tag in states and one.name}
+    return [one for one in said if one.tag not in states or last.get((one.line.pod, one.name), one.tag) == one.tag]
 
 
 def _about_this(said: Iterable[Said], side: HarborSide) -> Iterator[Said]:

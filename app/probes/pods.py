@@ -138,7 +138,8 @@ def read_cluster(material: Material, now: float) -> Cluster:
         total += 1
         seen = _pod(raw)
         pods[seen.key] = (seen, raw)
-    by_pod, loose = _events(events, pods.keys(), listed=listed)
+    uids = {key: str(_mapping(raw.get("metadata")).get("uid") or "") for key, (_, raw) in pods.items()}
+    by_pod, loose = _events(events, uids, listed=listed)
     failing: dict[str, PodSeen] = {}
     for key, (pod, _) in pods.items():
         merged = _with_events(pod, by_pod.get(key, ()), now)
@@ -252,9 +253,12 @@ def _ended(item: Mapping[str, Any], image: str) -> Words | None:
 
 
 def _events(
-    events: Iterable[Mapping[str, Any]], known: Iterable[str], *, listed: bool
+    events: Iterable[Mapping[str, Any]], known: Mapping[str, str], *, listed: bool
 ) -> tuple[dict[str, list[Words]], list[tuple[str, Words]]]:
-    """Events of known pods by pod, and those of pods that are not in the material."""
+    """Events of known pods (key to uid) by pod, and those of pods that are not in the material.
+
+    Events outlive their pod: those of an earlier pod of the same name are left out.
+    """
     keys = set(known)
     single = next(iter(keys)) if len(keys) == 1 and not listed else ""
     by_pod: dict[str, list[Words]] = {}
@@ -271,6 +275,9 @@ def _events(
         key = f"{involved.get('namespace') or _mapping(event.get('metadata')).get('namespace') or 'default'}/{name}"
         if key not in keys and single and (not name or single.endswith("/" + name)):
             key = single
+        uid = str(involved.get("uid") or "")
+        if key in keys and uid and known[key] and uid != known[key]:
+            continue
         if key in keys:
             by_pod.setdefault(key, []).append(words)
         elif not listed and reason not in ("Pulling", "Pulled"):

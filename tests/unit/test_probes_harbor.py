@@ -501,14 +501,17 @@ def test_best_vantage() -> None:
 def test_wants_name_the_login_and_ask_once() -> None:
     live = replace(scene(), vantage="operator")
     api = PROBES[0]
-    wants = [want for want in api.wants(Material(), live) if isinstance(want, Fetch)]
+    assert not [want for want in api.wants(Material(), live) if isinstance(want, Fetch)]  # from where is not known yet
+    reached = [{"url": f"https://{live.incident.registry}/v2/", "purpose": "ping", "status": 401}]
+    answered = material(**{"registry/exchanges.json": reached})
+    wants = [want for want in api.wants(answered, live) if isinstance(want, Fetch)]
     asked = {(want.request.url.rsplit("/api/v2.0/", 1)[1], want.secret, want.price) for want in wants}
     assert ("health", "", Price.FREE) in asked
     assert ("configurations", "harbor-api", Price.CREDENTIAL) in asked
     done = [
         {"url": want.request.url, "method": "GET", "status": 200, "body": "{}", "login": want.secret} for want in wants
     ]
-    assert list(api.wants(material(**{"registry/exchanges.json": done}), live)) == []
+    assert list(api.wants(material(**{"registry/exchanges.json": reached + done}), live)) == []
     assert list(api.wants(Material(), replace(scene("quay.io/a/b:1"), vantage="operator"))) == []
     assert list(api.wants(Material(), scene())) == []
 
@@ -516,7 +519,8 @@ def test_wants_name_the_login_and_ask_once() -> None:
 def test_robots_of_a_project_are_asked_for_once_its_number_is_known() -> None:
     live = replace(scene(variables={"account": "robot$team+ci"}), vantage="operator")
     probe = next(one for one in PROBES if one.id == "robot.api")
-    given = material(**{"harbor/projects.json": PROJECTS})
+    reached = [{"url": f"https://{live.incident.registry}/v2/", "purpose": "ping", "status": 401}]
+    given = material(**{"harbor/projects.json": PROJECTS, "registry/exchanges.json": reached})
     urls = [want.request.url for want in probe.wants(given, live) if isinstance(want, Fetch)]
     assert any(url.endswith("robots?q=Level=project,ProjectID=2&page_size=100") for url in urls)
 
