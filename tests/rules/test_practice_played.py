@@ -1,0 +1,93 @@
+"""Scenarios played to the end with the product's own planners: planned, applied, verified by the pods, undone."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from app.fixes.base import Hidden
+from app.training.run import PracticeRun, build_run
+from app.training.scenario import Scenario
+from tests.fakes.practice import fixing_of, investigate
+from tests.rules.test_scenarios import KNOWN
+
+Inputs = dict[str, str | Hidden]
+
+
+def _robot(run: PracticeRun, name: str) -> Inputs:
+    return {"username": name, "password": Hidden(run.state.harbor.robots[name].secret)}
+
+
+def inputs_of(run: PracticeRun, scenario: Scenario) -> Inputs:
+    """What an operator would type in."""
+    accounts = {"secret-missing": "robot$cluster-pull"}
+    name = accounts.get(scenario.scenario, "robot$billing-pull")
+    given: Inputs = {"ca": run.state.certificates["corp-new"], **_robot(run, name)}
+    if scenario.scenario == "upstream-login-rotated":
+        given |= {"username": "corp+harbor", "password": Hidden(run.state.upstream_logins["corp+harbor"])}
+    return given
+
+
+PLAYED = {
+    "ca-replaced": "add-ca-file",
+    "config-not-restarted": "restart-runtime",
+    "k3s-registries-not-loaded": "restart-k3s",
+    "plain-http-on-k3s": "write-registries-yaml",
+    "robot-disabled": "robot-enable",
+    "robot-expired": "robot-extend",
+    "secret-missing": "create-secret",
+    "secret-not-referenced": "add-secret-to-template",
+    "secret-other-port": "rewrite-secret",
+    "secret-with-newline": "rewrite-secret",
+    "undecodable-secret": "rewrite-secret",
+    "robot-without-right": "robot-grant",
+    "robot-not-on-proxy-project": "robot-grant",
+    "upstream-login-rotated": "endpoint-credential",
+    "core-keys-differ": "restart-core",
+    "core-clock-ahead": "one-core-replica",
+}
+NO_WAY_BACK = {"restart-core", "restart-runtime", "restart-k3s", "one-core-replica"}
+
+
+async def play(scenario: Scenario, fix: str, folder: Path) -> None:
+    run = await build_run(scenario)
+    investigation, opened = await investigate(run, try_credentials=scenario.expect.try_credentials)
+    item = opened[0]
+    assert item.step is not None
+    standing = item.step.standings[0]
+    assert standing.finding == scenario.expect.finding
+    fixing = fixing_of(run, investigation, folder)
+    inputs = inputs_of(run, scenario)
+    plan, needs = await fixing.plan(item, standing, fix, inputs)
+    if plan is None:
+        asked: Inputs = {}
+        for need in needs:
+            if need.key == "ca-fingerprint":
+                asked[need.key] = need.question.rpartition(": ")[2].partition(".")[0]
+        plan, needs = await fixing.plan(item, standing, fix, {**inputs, **asked})
+    assert plan is not None, needs
+    assert plan.changed, plan.hand_off
+    assert not plan.blocked
+    last = None
+    async for report in fixing.apply(item, standing, plan, confirmed=plan.confirm_name or plan.id, retry_pods=True):
+        last = report
+    assert last is not None
+    assert run.solved(), last
+    if fix in NO_WAY_BACK:
+        return
+    await fixing.gateway.undo(plan.id)
+    if scenario.goal.pods:
+        # Pods that run go on; new ones meet the fault again.
+        for space in scenario.goal.pods:
+            for pod in run.state.cluster.all("pods", space):
+                await run.kube_api.write("DELETE", f"/api/v1/namespaces/{space}/pods/{pod['metadata']['name']}")
+        await run.settle(60)
+    assert not run.solved()
+
+
+@pytest.mark.parametrize(("name", "fix"), sorted(PLAYED.items()))
+def test_played_to_the_end(name: str, fix: str, tmp_path: Path) -> None:
+    assert fix in KNOWN[name].solution.fixes
+    asyncio.run(play(KNOWN[name], fix, tmp_path))
