@@ -183,8 +183,8 @@ def looks_like_output(line: str) -> bool:
 def _attempt(command: str, lines: list[str]) -> Attempt:
     output = "\n".join(lines)
     tool, action, image, account, scheme = read_command(command) if command else ("", None, "", "", "")
-    if account and shell_expands(command):
-        account = ""  # what is sent is not what was typed
+    if account and shell_expands(command) and not _SUCCESS.search(output):
+        account = ""  # what was sent is not what was typed
     if not tool and _DOCKER_PUSH.search(output):
         tool, action = "docker", "push"
     elif (not tool and _DOCKER_PULL.search(output)) or (
