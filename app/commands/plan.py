@@ -129,16 +129,25 @@ async def find_and_plan(
             await built.investigation.collect(item, seconds=options.timeout)
     found = list(_candidates(built.investigation.rulebook, built, opened, options))
     refusal: RefusedError | None = None
+    told: tuple[FixPlan, Opened, Standing, Fixing] | None = None
+    named = bool(options.fix) or options.what in built.investigation.rulebook.fixes
     for item, standing, fix in found:
+        if told is not None and (standing is not told[2] or ("cure", fix) not in standing.fixes):
+            break
         fixing = build_fixing(built, item)
         try:
             plan = await _planned(fixing, item, standing, fix, inputs, options)
         except RefusedError as error:
-            if options.fix or options.what in built.investigation.rulebook.fixes:
+            if named:
                 raise
             refusal = refusal or error
             continue
-        return plan, item, standing, fixing
+        if plan.changed or named:
+            return plan, item, standing, fixing
+        # Nothing to do this way; another cure of the same finding may change something.
+        told = told or (plan, item, standing, fixing)
+    if told is not None:
+        return told
     if refusal is not None:
         raise refusal
     return None

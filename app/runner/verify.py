@@ -11,7 +11,7 @@ from urllib.parse import quote
 from app.engine.advance import advance
 from app.fixes.plans import PULL_REASONS, controller_of
 from app.model.case import Incident
-from app.model.evidence import Outcome
+from app.model.evidence import Evidence, Outcome
 from app.model.fix import FixPlan, Verified
 from app.model.material import Material
 from app.model.standing import Certainty, Standing
@@ -97,10 +97,18 @@ class Verifier:
         for item in opened:
             await investigation.collect(item, seconds=self.seconds)
             case = investigation.judged(item).case
-            left = self._left(advance(self.rulebook, case, interactive=False).standings, plan)
+            step = advance(self.rulebook, case, interactive=False)
+            # Without the pasted text a finding may explain nothing seen any more; it then stands among what was noticed.
+            left = self._left((*step.standings, *step.also_noticed))
             if left is not None:
                 because = next((ground.text for ground in left.grounds if ground.value == "true"), "")
                 return False, f"{left.finding} is still {left.certainty.value}{f': {because}' if because else ''}"
+            unread = self._unread(case.evidence)
+            if unread:
+                return (
+                    False,
+                    f"what had spoken for {self.standing.finding} could not be read again: {', '.join(unread)}",
+                )
         return True, f"{self.standing.finding} stands no more"
 
     def _same(self, opened: Opened) -> bool:
@@ -109,8 +117,20 @@ class Verifier:
             return normalise_repository(mine.image) == normalise_repository(other.image)
         return mine.registry == other.registry
 
-    def _left(self, standings: Sequence[Standing], plan: FixPlan) -> Standing | None:
-        del plan
+    def _unread(self, evidence: Sequence[Evidence]) -> list[str]:
+        """Probes that had proved the finding and gave nothing this time: unknown is never a good end."""
+        needed = {
+            ground.evidence.probe
+            for ground in self.standing.grounds
+            if ground.value == "true"
+            and ground.evidence is not None
+            and ground.role.startswith(("proof", "likely"))
+            and ground.evidence.target.get("text") is None
+            and not ground.evidence.probe.startswith(("text", "pattern"))
+        }
+        return sorted(needed - {record.probe for record in evidence if record.outcome is Outcome.OBSERVED})
+
+    def _left(self, standings: Sequence[Standing]) -> Standing | None:
         for standing in standings:
             if standing.finding != self.standing.finding or standing.certainty not in (
                 Certainty.PROVEN,

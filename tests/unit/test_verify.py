@@ -148,3 +148,20 @@ async def test_a_finding_that_still_stands_is_said_even_if_nothing_waits(monkeyp
 )
 def test_what_counts_as_pulled(status: dict[str, Any], expected: bool) -> None:
     assert pulled({"status": status}) is expected
+
+
+async def test_evidence_that_cannot_be_read_again_is_no_good_end() -> None:
+    from dataclasses import replace
+
+    from app.model.evidence import Evidence
+    from app.model.standing import Ground
+
+    kube = cluster()
+    fixed = await made(kube)
+    checker = verifier(kube, finding="core-token-key-mismatch")
+    spoke = Ground("token.kid: 2 values", "true", evidence=Evidence("token.anon"), role="proof A")
+    checker.standing = replace(checker.standing, grounds=(spoke,))
+    assert await checker.probe(fixed) == (
+        False,
+        "what had spoken for core-token-key-mismatch could not be read again: token.anon",
+    )
