@@ -93,9 +93,18 @@ def judge(finding: Finding, view: View, texts: Iterable[TextSeen]) -> list[Judge
 
 
 def judge_silent(finding: Finding, view: View) -> list[Judgement]:
-    """Judgements of a finding that explains nothing seen: for `also_noticed`."""
+    """Judgements with a full proof set, of a finding that explains nothing seen: for `also_noticed`."""
     nothing = TextSeen("", INCIDENT, frozenset())
-    return [judge_one(finding, view, target, nothing) for target in targets_of(finding, view)]
+    return [
+        judge_one(finding, view, target, nothing)
+        for target in targets_of(finding, view)
+        if _proof_is_full(finding, Scope(view, target, nothing.symptoms, bool(view.case.incident.texts)))
+    ]
+
+
+def _proof_is_full(finding: Finding, scope: Scope) -> bool:
+    """What explains nothing seen is noticed only with a full proof set; most have none, so this is asked first."""
+    return any(all(evaluate(term, scope).truth is True for term in terms) for terms in finding.proof)
 
 
 def judge_one(finding: Finding, view: View, target: Target, text: TextSeen) -> Judgement:
