@@ -82,6 +82,14 @@ def _handshake(registry: Registry) -> Iterable[Evidence]:
                     yield replace(chain, target=chain.target.joined(Target.of(node=name))).evidence("tls.read", at_node)
 
 
+# Organisations whose roots never issue a server's certificate themselves (CA/Browser Forum, Baseline Requirements 6.1.7).
+_PUBLIC_CA: Final = re.compile(
+    r"O=\"?(?:Let's Encrypt|DigiCert|Sectigo|COMODO|GlobalSign|GoDaddy|Starfield|Google Trust Services|ZeroSSL|Amazon\b|Entrust|GeoTrust"
+    r"|thawte|SSL Corp|Buypass|Actalis|IdenTrust|Unizeto|Asseco|TrustAsia|QuoVadis|SwissSign|Microsoft Corporation)",
+    re.IGNORECASE,
+)
+
+
 def served(registry: Registry) -> Iterable[Evidence]:
     """`tls.chain`: what is served and who issued it."""
     known = known_certificates(registry.material)
@@ -100,6 +108,9 @@ def served(registry: Registry) -> Iterable[Evidence]:
             detail = (
                 "the issuer is named like an intermediate of the configured CA, and no check with that CA found a path"
             )
+        if linked is None and count == 1 and not leaf.self_issued and _PUBLIC_CA.search(leaf.issuer):
+            linked = False
+            detail = "public CAs issue server certificates from intermediates only, and the server sent the leaf alone"
         if count is not None:
             facts["tls.served"] = count
         if linked is not None:
