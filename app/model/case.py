@@ -47,7 +47,10 @@ class Case:
     incident: Incident
     evidence: tuple[Evidence, ...] = ()
     variables: Mapping[str, Value] = field(default_factory=lambda: MappingProxyType({}))
-    """`image.host, contacted.host, mirror.host, action, account, node.arch, project.action`; a missing one is unknown."""
+    """`image.host, contacted.host, mirror.host, action, account, node.arch, project.action`; a missing one is unknown.
+
+    `image.repository, image.tag, harbor.namespace` fill commands by hand.
+    """
     answers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Question id (`symptom/question`) → branch number from 1 as text, or `unknown`."""
     objections: tuple[Objection, ...] = ()

@@ -20,7 +20,10 @@ class Certainty(StrEnum):
 
     @property
     def rank(self) -> int:
-        return list(Certainty).index(self)
+        return _RANKS[self]
+
+
+_RANKS = {certainty: number for number, certainty in enumerate(Certainty)}
 
 
 class Kind(StrEnum):
@@ -93,6 +96,8 @@ class Choice:
     """`true`, `false` or `unknown`: what the evidence says of this branch."""
     goto: str = ""
     because: str = ""
+    targets: tuple[Target, ...] = ()
+    """Nodes or core pods of which this answer is true, where the question is about several; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +132,11 @@ class Asked:
     by_hand: str = ""
     paste_as: str = ""
     evidence: tuple[Evidence, ...] = ()
+    """Of the facts that the answers look at: the failing targets' first, the newest first, what was not observed last."""
+    members: int = 0
+    """How many nodes or core pods the question is about, where it is about several."""
+    denied: tuple[Target, ...] = ()
+    """Those of them that could not be read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 from app.engine.advance import advance
 from app.model.case import Case
-from app.model.evidence import Evidence, Of, Outcome
+from app.model.evidence import Evidence, Of, Outcome, Value
 from app.model.material import Material
 from app.model.standing import Certainty, Step
+from app.parsers.image_ref import parse_image
 from app.parsers.redact import redact
 from app.probes import ALL
 from app.probes.base import HarborPlace, Probe, Scene
@@ -37,13 +38,15 @@ class Ask:
     vantage: str = "bundle"
     now: float | None = None
     try_credentials: bool = False
+    push_login: bool = False
+    try_upload: bool = False
 
 
 def scenes(material: Material, ask: Ask) -> list[Scene]:
     """One scene for each incident of the material."""
     now = ask.now if ask.now is not None else case_time(material)
     return [
-        Scene(incident, now, ask.vantage, ask.harbor, variables, ask.try_credentials)
+        Scene(incident, now, ask.vantage, ask.harbor, variables, ask.try_credentials, ask.push_login, ask.try_upload)
         for incident, variables in find_incidents(material, text=ask.text, push=ask.push, image=ask.image)
     ]
 
@@ -89,7 +92,19 @@ def case_of(scene: Scene, evidence: Iterable[Evidence], *, given: Iterable[Evide
     merged.update(
         {record.key: record for record in evidence if record.outcome is Outcome.OBSERVED or record.key not in merged}
     )
-    return Case(scene.incident, tuple(merged.values()), scene.variables, now=scene.now)
+    return Case(scene.incident, tuple(merged.values()), {**_for_commands(scene), **scene.variables}, now=scene.now)
+
+
+def _for_commands(scene: Scene) -> dict[str, Value]:
+    """Variables that only fill the commands by hand."""
+    found: dict[str, Value] = {}
+    reference = parse_image(scene.incident.image) if scene.incident.image else None
+    if reference is not None and reference.ok:
+        found["image.repository"] = reference.path
+        found["image.tag"] = reference.digest or reference.tag or "latest"
+    if scene.harbor is not None and scene.harbor.namespace:
+        found["harbor.namespace"] = scene.harbor.namespace
+    return found
 
 
 def judge_material(
