@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from app.fixes.gateway import Writers
 from app.ports import Credential, KubeApi
@@ -41,7 +41,6 @@ class PracticeRun:
     """What the failing client printed; empty where pods fail."""
     push_image: str = ""
     context: str = CONTEXT
-    hidden: dict[str, str] = field(default_factory=dict)
 
     @property
     def clock(self) -> SimClock:
@@ -66,6 +65,7 @@ class PracticeRun:
         return Writers(
             kube=self.kube_api, kube_reader=self.kube_api, harbor_kube=self.kube_api, harbor_kube_reader=self.kube_api,
             nodes=self.node_writer, harbor=self.harbor if self.scenario.harbor_login else None,
+            harbor_reader=self.harbor.read if self.scenario.harbor_login else None,
         )  # fmt: skip
 
     async def settle(self, seconds: float) -> None:

@@ -131,7 +131,8 @@ class Hands:
             if step.robot.disabled is not None:
                 robot.disabled = step.robot.disabled
             if step.robot.expired_hours is not None:
-                robot.expires_at = int(state.now() - step.robot.expired_hours * 3600)
+                robot.duration, robot.expires_at = 90, int(state.now() - step.robot.expired_hours * 3600)
+                robot.created = robot.expires_at - 90 * pki.DAY
             if step.robot.secret is not None:
                 robot.secret = step.robot.secret
             if step.robot.grants is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.fixes.base import Hidden
+from app.model.target import Target
 from app.training.run import PracticeRun, build_run
 from app.training.scenario import Scenario
 from tests.fakes.practice import fixing_of, investigate
@@ -48,7 +49,14 @@ PLAYED = {
     "core-keys-differ": "restart-core",
     "core-clock-ahead": "one-core-replica",
 }
-NO_WAY_BACK = {"restart-core", "restart-runtime", "restart-k3s", "one-core-replica"}
+# The endpoint's old password is known to nobody, and what was pulled through a proxy project stays in it.
+NO_WAY_BACK = {"endpoint-credential", "restart-core", "restart-runtime", "restart-k3s", "one-core-replica"}
+
+
+async def go_on(target: Target, note: str) -> str:
+    """The first node of two is mended while pods on the second still wait."""
+    del target, note
+    return "skip"
 
 
 async def play(scenario: Scenario, fix: str, folder: Path) -> None:
@@ -71,13 +79,18 @@ async def play(scenario: Scenario, fix: str, folder: Path) -> None:
     assert plan.changed, plan.hand_off
     assert not plan.blocked
     last = None
-    async for report in fixing.apply(item, standing, plan, confirmed=plan.confirm_name or plan.id, retry_pods=True):
+    confirmed = plan.confirm_name or plan.id
+    async for report in fixing.apply(item, standing, plan, confirmed=confirmed, retry_pods=True, decide=go_on):
         last = report
     assert last is not None
     assert run.solved(), last
     if fix in NO_WAY_BACK:
         return
     await fixing.gateway.undo(plan.id)
+    for change in plan.changes:
+        if change.kind == "node-restart":
+            # The file is back; the service reads it when it starts.
+            await run.node_writer.restart(str(change.payload["node"]), str(change.payload["unit"]))
     if scenario.goal.pods:
         # Pods that run go on; new ones meet the fault again.
         for space in scenario.goal.pods:

@@ -140,8 +140,8 @@ def _artifact(state: State, names: list[str], _query: Mapping[str, str], _user: 
 def shown_robot(robot: Robot) -> dict[str, Any]:
     """A robot as the API shows it: never its secret."""
     return {
-        "id": robot.id, "name": robot.name, "level": robot.level, "disable": robot.disabled, "expires_at": robot.expires_at, "duration": -1,
-        "editable": True, "creation_time": "2025-06-02T08:00:00Z", "update_time": "2025-06-02T08:00:00Z",
+        "id": robot.id, "name": robot.name, "level": robot.level, "disable": robot.disabled, "expires_at": robot.expires_at, "duration": robot.duration,
+        "editable": True, "creation_time": iso(robot.created), "update_time": iso(robot.created),
         "permissions": [
             {"kind": "project", "namespace": project, "access": [{"resource": "repository", "action": action} for action in actions]}
             for project, actions in sorted(robot.grants.items())
@@ -255,10 +255,13 @@ def _change_robot(state: State, method: str, number: str, given: Mapping[str, An
         if str(given.get("name", robot.name)) != robot.name:
             return 400, _said("BAD_REQUEST", "cannot update the level or name of robot")
         robot.disabled = bool(given.get("disable", robot.disabled))
-        robot.expires_at = int(given.get("expires_at", robot.expires_at))
-        if given.get("duration") not in (None, 0):
-            days = int(given["duration"])
-            robot.expires_at = -1 if days == -1 else int(state.now()) + days * 86400
+        days = int(given.get("duration", robot.duration))
+        if days == 0 or days < -1:
+            return 400, _said("BAD_REQUEST", "bad request: duration must be -1 or a positive number")
+        if days != robot.duration:
+            # Counted from the day it was made; the same duration changes nothing.
+            robot.duration = days
+            robot.expires_at = -1 if days == -1 else int(robot.created) + days * 86400
         if "permissions" in given:
             robot.grants = _grants(given)
     else:
@@ -275,7 +278,7 @@ def _new_robot(state: State, given: Mapping[str, Any]) -> tuple[int, str]:
         return 409, _said("CONFLICT", f"robot {name} already exists")
     number = 1 + max((one.id for one in state.harbor.robots.values()), default=0)
     secret = word(f"{state.seed}/robot/{state.next_id()}", 32)
-    state.harbor.robots[name] = Robot(number, name, secret, bool(given.get("disable")), -1, level, project, grants)
+    state.harbor.robots[name] = Robot(number, name, secret, bool(given.get("disable")), created=state.now(), level=level, project=project, grants=grants)
     return 201, json.dumps({"id": number, "name": name, "secret": secret, "expires_at": -1})
 
 

@@ -104,6 +104,9 @@ class Robot:
     secret: str = field(repr=False)
     disabled: bool = False
     expires_at: int = -1
+    duration: int = -1
+    """Days from its creation; -1: for ever."""
+    created: float = 1_748_851_200.0
     level: str = "system"
     project: str = ""
     grants: dict[str, tuple[str, ...]] = field(default_factory=dict)
