@@ -5,6 +5,7 @@ Sources: harbor-and-kubernetes.md A.3 to A.5, observed-harbor.md 1, 2 and 4.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from urllib.parse import parse_qs
@@ -105,6 +106,18 @@ def _is_token_service(registry: Registry, seen: Seen) -> bool:
     )
 
 
+def _configured_ttl(material: Material) -> float | None:
+    """Harbor's setting, in minutes there, where no token was seen."""
+    for document in material.glob("harbor/configurations.json"):
+        try:
+            minutes = json.loads(document.text)["token_expiration"]["value"]
+        except (ValueError, KeyError, TypeError):
+            continue
+        if isinstance(minutes, (int, float)) and minutes > 0:
+            return float(minutes) * 60.0
+    return None
+
+
 def anonymous(registry: Registry) -> Iterable[Evidence]:
     """`token.kid`, `token.date_gap` and the rest by core pod where it is known, else by connection."""
     answers, troubles = minted(registry)
@@ -137,6 +150,8 @@ def anonymous(registry: Registry) -> Iterable[Evidence]:
             command=_by_hand(registry),
         )  # fmt: skip
     facts = {}
+    if ttl is None:
+        ttl = _configured_ttl(registry.material)
     if ttl is not None:
         facts["token.ttl"] = ttl
     kids = {one.seen.kid for one in answers if one.seen.kid}

@@ -151,11 +151,13 @@ def _tables(
         keys = [auth.key for auth in written.auths if auth.has_login]
         kinds = [(near_kind(key, (), namespace), key) for key in keys]
         facts["containerd.auth_near"] = next((key for kind, key in kinds if kind), "") if namespace not in keys else ""
-    if settings.keys_lost or settings.keys_lost_known:
-        facts["containerd.keys_lost"] = settings.keys_lost
-        facts["containerd.lost_only_tls"] = bool(settings.keys_lost) and all(
-            key.endswith(" tls") for key in settings.keys_lost
-        )
+    lost = settings.keys_lost
+    if not lost and settings.section_read is None and node.main is not None:
+        # Which section is in force is not known, but a key that no release knows is lost in any of them.
+        lost = tuple(dict.fromkeys(key for section in node.main.sections for key in section.registry.lost))
+    if lost or settings.keys_lost_known:
+        facts["containerd.keys_lost"] = lost
+        facts["containerd.lost_only_tls"] = bool(lost) and all(key.endswith(" tls") for key in lost)
     if settings.dropin is not None:
         facts["containerd.dropin"] = settings.dropin
     if node.stray:
