@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,13 @@ from app.training.run import PracticeRun, build_run
 from app.training.scenario import Scenario, load_scenario
 
 BEST = "practice.json"
+
+
+def shipped() -> list[tuple[str, str]]:
+    """(file, text) of the scenarios that come with the product."""
+    folder = resources.files("rules") / "scenarios"
+    entries = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".yaml")), key=lambda entry: entry.name)
+    return [(f"rules/scenarios/{entry.name}", entry.read_text(encoding="utf-8")) for entry in entries]
 
 
 def read_all(files: Iterable[tuple[str, str]]) -> tuple[dict[str, Scenario], list[Problem]]:
