@@ -114,6 +114,8 @@ def _window(lines: list[LogLine], side: HarborSide) -> tuple[list[LogLine], bool
         )
     if any(first <= stamp <= last for stamp in stamps):
         return [line for line in lines if _counts(line, first, last)], True
+    if side.scene.vantage != "bundle" and all(line.written is not None for line in lines if line.stamp is not None):
+        return [], True  # dated by the kubelet and read just now: core has said nothing since
     newest = max(stamps)
     return (lines if abs(newest - failure[1]) < ZONES else []), False
 
