@@ -496,6 +496,12 @@ def _restart(work: Work) -> None:
     newer = setup.k3s.newer_than_process if setup.k3s is not None else setup.newer_than_process
     stamp = _bundle_time(work)
     since = service.since if service is not None else None
+    if (
+        newer is False
+        and since is not None
+        and any(_same_second(work.files.mtime(path), since) for path in _read_files(work))
+    ):
+        newer = None  # start times are whole seconds: a file of the same second may be the newer one
     store = None if stamp is None or since is None else stamp > since + 1.0
     reload = service.need_reload if service is not None else None
     if newer is False and not store and not reload:
@@ -505,6 +511,15 @@ def _restart(work: Work) -> None:
     work.note("running containers go on; new pods wait for some seconds")
     if not (newer or store or reload):
         work.note("whether files are newer than the process is not known", "unknown")
+
+
+def _read_files(work: Work) -> list[str]:
+    files = [item.path for item in (work.setup.main, *work.setup.dropins) if item is not None]
+    return [*files, work.setup.k3s.path] if work.setup.k3s is not None else files
+
+
+def _same_second(stamp: float | None, since: float) -> bool:
+    return stamp is not None and since <= stamp <= since + 1.0
 
 
 def _bundle_time(work: Work) -> float | None:

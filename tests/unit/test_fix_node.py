@@ -467,6 +467,14 @@ async def test_a_restart_is_planned_once(fix: str, unit: str, release: str, path
     assert not plan_of(fix, material(nodes)).changed
 
 
+def test_a_file_of_the_second_of_the_start_may_be_the_newer_one() -> None:
+    nodes = several("n1")
+    nodes.nodes["n1"].changed[CONFIG] = 1000.6
+    plan = plan_of("restart-runtime", material(nodes))
+    assert [change.kind for change in plan.changes] == ["node-restart"]
+    assert any(check.state == "unknown" and "not known" in check.text for check in plan.checks)
+
+
 def test_no_restart_into_a_broken_file() -> None:
     nodes = several("n1", files={CONFIG: "= no\n"})
     nodes.nodes["n1"].changed[CONFIG] = 1500.0
