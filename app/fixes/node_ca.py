@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from app.fixes.base import Fix, FixContext, Need
-from app.fixes.node_base import CannotError, Work, given, known_nodes, node_fix
+from app.fixes.node_base import CannotError, Work, given, known_nodes
 from app.fixes.node_hosts import add_ca, entry_of
 from app.fixes.node_k3s import k3s_ca
+from app.fixes.node_plan import node_fix
 from app.parsers.x509 import Certificate, read_bundle, read_pem
 from app.parsers.x509_verify import issued_by, may_sign, verify
 from app.probes.registry_chains import chains

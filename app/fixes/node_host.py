@@ -8,9 +8,10 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from app.fixes.base import Fix, FixContext, Need
-from app.fixes.node_base import CannotError, Work, ask, given, known_nodes, node_fix
+from app.fixes.node_base import CannotError, Work, ask, given, known_nodes
 from app.fixes.node_containerd import LOGIN, set_auth
 from app.fixes.node_k3s import k3s_auth
+from app.fixes.node_plan import node_fix
 from app.parsers.proxy_env import ProxySettings, exempt, parse_unit
 from app.probes.host_proxy import runtime_proxy
 from app.probes.registry_scene import registry_of

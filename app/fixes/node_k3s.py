@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from ruamel.yaml.comments import CommentedSeq
 
 from app.fixes.base import Fix
-from app.fixes.node_base import CannotError, Work, given, leads_here, node_fix
+from app.fixes.node_base import CannotError, Work, given, leads_here
+from app.fixes.node_plan import node_fix
 from app.fixes.node_yaml import RegistriesEdit
 from app.parsers.k3s_registries import K3sRegistries, parse_registries
 from app.pullplan.near import near_config_key, near_mirror_key
