@@ -222,8 +222,7 @@ def _order(
 
 def _standing(group: list[Judgement], view: View, texts: Mapping[str, TextSeen], rulebook: Rulebook) -> Standing:
     first = min(group, key=lambda judgement: (not judgement.grounded, -judgement.score, str(judgement.target)))
-    name = next(iter(sorted(first.texts)), "")
-    text = texts.get(name) or next(
+    text = texts.get(first.text) or next(
         (seen for seen in texts.values() if first.finding.explains & seen.symptoms), TextSeen("", INCIDENT, frozenset())
     )
     file = first.finding.file

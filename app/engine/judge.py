@@ -17,6 +17,9 @@ ATTEMPT_PROBES = frozenset(
     {"text.parse", "text.url", "text.more", "text.realm", "text.role", "text.pattern", "attempt.log", "pod.read"}
 )
 """Probes that tell of the failing attempt itself; a proven fault masks what they say of later layers."""
+_KUBELET_ONLY = (1, 2)
+"""Layers of the kubelet and its runtime interface, which a client's push or login never passes."""
+_CLIENTS = frozenset({"docker", "crane", "skopeo", "helm", "ours"})
 _TEXT_PROBES = frozenset(
     {"text.parse", "text.url", "text.more", "text.realm", "text.role", "text.pattern", "image.parse", "account.parse"}
 )
@@ -42,6 +45,8 @@ class Judgement:
     """Some proof or likely set is not known to be false."""
     blocked: str = ""
     """Why a full proof set is only likely."""
+    text: str = ""
+    """The text over which this certainty was reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +89,25 @@ def _candidates(scope: str, view: View) -> list[str]:
 def judge(finding: Finding, view: View, texts: Iterable[TextSeen]) -> list[Judgement]:
     """Judgements for each target and each text that the finding could explain; none where it explains nothing seen."""
     relevant = [text for text in texts if finding.explains & text.symptoms]
+    if finding.layer in _KUBELET_ONLY:
+        relevant = [text for text in relevant if not _by_a_client(view, text)]
     found = []
     for target in targets_of(finding, view):
         for text in relevant:
             if text.target.agrees(target):
                 found.append(judge_one(finding, view, target, text))
     return found
+
+
+def _by_a_client(view: View, text: TextSeen) -> bool:
+    """A push, a login, or a pull by a tool of the operator's: no kubelet takes part in it."""
+    incident = view.case.incident
+    if incident.action in ("push", "login"):
+        return True
+    if incident.pods or not text.id:
+        return False
+    clients = {str(seen.value) for seen in view.observations("text.client", Target((("text", text.id),)))}
+    return bool(clients) and clients <= _CLIENTS
 
 
 def judge_silent(finding: Finding, view: View) -> list[Judgement]:
@@ -175,7 +193,7 @@ def judge_one(finding: Finding, view: View, target: Target, text: TextSeen) -> J
     grounded = grounded or any(_grounded(verdict) for _, _, verdict in likely if verdict.truth is True)
     return Judgement(
         finding, target, certainty, winning, role, because, grounded, score,
-        frozenset({text.id} if certainty is not Certainty.OUT else ()), bool(full), open_set, blocked,
+        frozenset({text.id} if certainty is not Certainty.OUT else ()), bool(full), open_set, blocked, text.id,
     )  # fmt: skip
 
 
