@@ -8,6 +8,7 @@ it into redacted Evidence, and `app.session.redact` masks it before a bundle is 
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -39,6 +40,7 @@ class Material:
 
     def __init__(self, documents: Iterable[Document] = ()) -> None:
         self._documents: dict[str, Document] = {document.path: document for document in documents}
+        self._sorted: list[str] | None = None
 
     def __iter__(self) -> Iterator[Document]:
         return iter(self._documents.values())
@@ -64,11 +66,26 @@ class Material:
 
     def glob(self, pattern: str) -> list[Document]:
         """Documents that were observed and exist, whose path matches a shell pattern (`*` crosses slashes), by path."""
+        fixed = pattern[: min((pattern.index(sign) for sign in "*?[" if sign in pattern), default=len(pattern))]
         return [
             self._documents[path]
-            for path in sorted(self._documents)
+            for path in self._beginning(fixed)
             if fnmatchcase(path, pattern) and self.text(path) is not None
         ]
+
+    def below(self, prefix: str) -> list[Document]:
+        """Documents that were observed and exist, whose path begins like that, by path."""
+        return [self._documents[path] for path in self._beginning(prefix) if self.text(path) is not None]
+
+    def _beginning(self, prefix: str) -> list[str]:
+        """Found by bisection: with hundreds of nodes a walk over all paths for each node would take minutes."""
+        if self._sorted is None:
+            self._sorted = sorted(self._documents)
+        first = bisect_left(self._sorted, prefix)
+        last = first
+        while last < len(self._sorted) and self._sorted[last].startswith(prefix):
+            last += 1
+        return self._sorted[first:last]
 
     def nodes(self) -> list[str]:
         """Names of the nodes of which anything is known, sorted."""

@@ -75,8 +75,7 @@ class NodeFiles:
         prefix = "/".join((self.prefix, *folder.strip("/").split("/"), "")) if folder.strip("/") else f"{self.prefix}/"
         return {
             document.path.removeprefix(self.prefix): document.text
-            for document in self.material
-            if document.path.startswith(prefix) and document.outcome is Outcome.OBSERVED and not document.absent
+            for document in self.material.below(prefix)
         }
 
     @cached_property
