@@ -45,6 +45,7 @@ def walk(
         while current in tree and current not in visited:
             visited.add(current)
             question = tree[current]
+            taken: int | None
             if question.text in answered:
                 # Two symptoms may order the same question; it is asked once, and its answer counts for both.
                 taken = _same_answer(question, answered[question.text])

@@ -51,6 +51,8 @@ def _fits(finding: Finding, view: View, text: TextSeen) -> bool:
         return finding.layer not in _PUSH_LAYERS
     if action == "push":
         return finding.layer not in _NOT_IN_A_PUSH
+    if action == "login":
+        return 3 <= finding.layer <= 9
     return True
 
 

@@ -215,6 +215,8 @@ def _harbor_words(tags: dict[str, None], joined: str, around: Around, where: Url
         tags["docker-access-denied"] = None
         if push:
             tags["harbor-unauthorized-push"] = None
+    if push and "docker-access-denied" in tags and re.search(r"\bdenied\b", joined, re.I):
+        tags["harbor-unauthorized-push"] = None
     if re.search(r"/blobs/uploads/\S*: read \S+: file already closed", joined):
         # crane met a 401 on a streamed PATCH and cannot send the body again (observed-harbor.md, token lifetime).
         tags.update(dict.fromkeys(("harbor-unauthorized-push", "harbor-unauthorized-late")))
