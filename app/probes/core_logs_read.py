@@ -18,6 +18,8 @@ from app.parsers.harbor_config import at
 from app.probes.base import Scene
 from app.probes.core_roster import core_pods, log_names
 from app.probes.harbor_common import MARGIN, ZONES, HarborSide
+from app.probes.registry_scene import registry_of
+from app.probes.secret_facts import robots_in_secrets
 
 CLOCK_TAGS: Final = frozenset({"not-yet-valid", "token-expired", "project-recreated", "key-differs"})
 """Written by a pod whose clock may be wrong: kept whatever their stamp says."""
@@ -83,9 +85,17 @@ def _read(side: HarborSide) -> CoreLog | None:
     return CoreLog(
         tuple(kept),
         tuple(_with_names(said, side)),
-        covered and _all_pods(side, documents, lines),
+        covered and _all_pods(side, documents, lines) and not _tried_since(side, min(takens, default=None)),
         tuple(document.path for document in documents),
         min(takens, default=None),
+    )
+
+
+def _tried_since(side: HarborSide, taken: float | None) -> bool:
+    """A login of ours came after the log was read: what it met cannot stand in there."""
+    return taken is not None and any(
+        seen.exchange.login and (seen.exchange.taken_at or 0.0) > taken - 1.0
+        for seen in registry_of(side.material, side.scene).token_services
     )
 
 
@@ -166,7 +176,7 @@ def _about_this(said: Iterable[Said], side: HarborSide) -> Iterator[Said]:
 def _with_names(said: Iterable[Said], side: HarborSide) -> Iterator[Said]:
     """Names for robots of Harbor 1.x, whose lines name none, and the mark of a name that a shell cut."""
     robots, _ = side.rows(("robots", "robot"), r"robots(?:/\d+)?")
-    names = [str(row.get("name") or "") for row in robots]
+    names = [*(str(row.get("name") or "") for row in robots), *robots_in_secrets(side.material)]
     prefix = _prefix(side)
     said = list(said)
     locked = {one.name for one in said if one.tag == "locking"}

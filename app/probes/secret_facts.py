@@ -15,8 +15,10 @@ from typing import Any, Final
 
 from app.model.masked import MASK
 from app.model.material import Material
+from app.parsers.core_log_tags import cut_by_a_shell
 from app.parsers.dockerconfig import DockerConfig, LoginEntry, near_miss, parse_dockerconfig
 from app.parsers.kube_objects import Object, Objects, items, mapping, name_of
+from app.probes.hosts_known import pull_secrets
 from app.probes.workloads import Workload, find_secret, secret_document
 
 _KEYS: Final = {"dockerconfigjson": ".dockerconfigjson", "dockercfg": ".dockercfg"}
@@ -283,10 +285,13 @@ def _wrote(writers: Iterable[str], starts: tuple[str, ...]) -> bool:
 # --- a damaged robot name -----------------------------------------------------------------------------------------
 
 
-def name_damaged(username: str, prefix: str | None, robots: Iterable[str] = ()) -> bool | None:
+def name_damaged(
+    username: str, prefix: str | None, robots: Iterable[str] = (), used: Iterable[str] = ()
+) -> bool | None:
     """A robot's name that lost a part on its way through a shell or a template (MODES.md, `secret.name_damaged`).
 
-    `prefix` is the one in force where Harbor's settings are known, `robots` the names it has. None: cannot be told.
+    `prefix` is the one in force where Harbor's settings are known, `robots` the names it has, `used` the names in pull
+    secrets. None: cannot be told.
     """
     known = set(robots)
     if username in known:
@@ -295,6 +300,8 @@ def name_damaged(username: str, prefix: str | None, robots: Iterable[str] = ()) 
         return True
     if not username.lower().startswith("robot"):
         return False
+    if "$" not in username and cut_by_a_shell(username, (*known, *used), prefix or "robot$"):
+        return True
     if any(
         name.endswith(f"+{username.partition('$')[2]}") for name in known if "$" in username and "+" not in username
     ):
@@ -314,6 +321,19 @@ def robot_names(material: Material) -> tuple[str | None, tuple[str, ...]]:
         prefix = str(value) if isinstance(value, str) and value else None
     robots = _json(material, "harbor/robots.json")
     return prefix, tuple(str(robot["name"]) for robot in items(robots) if robot.get("name"))
+
+
+def robots_in_secrets(material: Material) -> tuple[str, ...]:
+    """Names with a `$` in pull secrets: robots that somebody uses."""
+    return tuple(
+        dict.fromkeys(
+            entry.username
+            for _, _, config in pull_secrets(material)
+            if config is not None
+            for entry in config.entries
+            if "$" in entry.username
+        )
+    )
 
 
 def _json(material: Material, path: str) -> Any:

@@ -26,6 +26,7 @@ from app.probes.secret_facts import (
     name_damaged,
     read_secret,
     robot_names,
+    robots_in_secrets,
     state_of,
 )
 from app.probes.workloads import Workload, find_secret, folder, secret_document, unseen, workloads
@@ -237,9 +238,10 @@ def _loose(objects: Objects, scene: Scene, facts_of: object, probe: str) -> Iter
 
 def _login(material: Material, scene: Scene) -> Iterable[Evidence]:
     prefix, robots = robot_names(material)
+    used = robots_in_secrets(material)
 
     def facts_of(seen: SecretSeen, image: str) -> dict[str, Value]:
-        return _login_facts(seen, image, prefix, robots)
+        return _login_facts(seen, image, prefix, robots, used)
 
     for workload, name, state in _states(material, scene):
         if isinstance(state, SecretSeen):
@@ -257,7 +259,9 @@ def _login(material: Material, scene: Scene) -> Iterable[Evidence]:
         yield from _loose(objects_of(material), scene, facts_of, "secret.login")
 
 
-def _login_facts(seen: SecretSeen, image: str, prefix: str | None, robots: tuple[str, ...]) -> dict[str, Value]:
+def _login_facts(
+    seen: SecretSeen, image: str, prefix: str | None, robots: tuple[str, ...], used: tuple[str, ...]
+) -> dict[str, Value]:
     config = seen.config
     if config is None:
         return {}
@@ -285,7 +289,7 @@ def _login_facts(seen: SecretSeen, image: str, prefix: str | None, robots: tuple
     names = sorted({entry.username for entry in shown if entry.username})
     if len(names) == 1:
         facts["secret.username"] = names[0].strip()
-    damaged = [name_damaged(name.strip(), prefix, robots) for name in names]
+    damaged = [name_damaged(name.strip(), prefix, robots, used) for name in names]
     if any(damaged):
         facts["secret.name_damaged"] = True
     elif damaged and None not in damaged:
