@@ -24,7 +24,9 @@ BEST = "practice.json"
 def shipped() -> list[tuple[str, str]]:
     """(file, text) of the scenarios that come with the product."""
     folder = resources.files("rules") / "scenarios"
-    entries = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".yaml")), key=lambda entry: entry.name)
+    entries = sorted(
+        (entry for entry in folder.iterdir() if entry.name.endswith(".yaml")), key=lambda entry: entry.name
+    )
     return [(f"rules/scenarios/{entry.name}", entry.read_text(encoding="utf-8")) for entry in entries]
 
 

@@ -57,7 +57,9 @@ def targets(writes: Sequence[Written]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for one in writes:
         place = one.place.split(" ")[0] if one.place.startswith("node/") else one.place
-        if "harborpilot-undo-" in place or (place.startswith("kube ") and place.rstrip("/").endswith(("/secrets", "/pods"))):
+        if "harborpilot-undo-" in place or (
+            place.startswith("kube ") and place.rstrip("/").endswith(("/secrets", "/pods"))
+        ):
             continue
         found[place] = None
     return tuple(found)

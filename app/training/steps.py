@@ -67,7 +67,9 @@ class Hands:
         elif step.delete is not None:
             await self._call("DELETE", step.delete, None)
         elif step.harbor is not None:
-            status, said = await self.harbor.write(step.harbor.method, self.filled(step.harbor.path), self.filled(step.harbor.body))
+            status, said = await self.harbor.write(
+                step.harbor.method, self.filled(step.harbor.path), self.filled(step.harbor.body)
+            )
             if status >= 400:
                 raise RefusedError(f"Harbor answered {status}: {said}")
         elif step.secret is not None:
@@ -101,7 +103,11 @@ class Hands:
             robot, user = self.state.harbor.robots.get(step.account), self.state.harbor.users.get(step.account)
             password = (robot.secret if robot else user.password if user else "") + step.edge
         value = dockerconfig(self.state, step.account, str(self.filled(step.server)), password=password)
-        body = {"metadata": {"name": step.name, "namespace": step.namespace}, "type": step.type, "data": {".dockerconfigjson": value}}
+        body = {
+            "metadata": {"name": step.name, "namespace": step.namespace},
+            "type": step.type,
+            "data": {".dockerconfigjson": value},
+        }
         collection = f"/api/v1/namespaces/{step.namespace}/secrets"
         if self.state.cluster.find("secrets", step.namespace, step.name) is not None:
             await self._call("DELETE", f"{collection}/{step.name}", None)
@@ -161,7 +167,9 @@ class Hands:
             harbor.cores[pod].key = pki.token_key(f"{state.seed}/{step.core_key.key}")
         elif step.drop_image is not None:
             for node in step.drop_image:
-                state.nodes[node].images = {name for name in state.nodes[node].images if name.startswith("docker.io/goharbor/")}
+                state.nodes[node].images = {
+                    name for name in state.nodes[node].images if name.startswith("docker.io/goharbor/")
+                }
 
     # --- placeholders ---
 
@@ -200,5 +208,3 @@ class Hands:
         except KeyError:
             pass
         raise RefusedError(f"{found[0]} is not known in this world")
-
-

@@ -99,14 +99,12 @@ def _harbor_data(state: State) -> None:
     harbor.endpoints["vendor-hub"] = Endpoint(1, "vendor-hub", f"https://{UPSTREAM}", user="corp+harbor", password=pki.word(f"{state.seed}/up", 24))  # fmt: skip
     state.upstream_logins["corp+harbor"] = harbor.endpoints["vendor-hub"].password
     state.upstream_images["acme/agent:7.0"] = digest_of("acme/agent:7.0")
-    for number, (name, grants) in enumerate(
-        (
-            ("robot$cluster-pull", {"shop": ("pull",), "billing": ("pull",), "vendor": ("pull",)}),
-            ("robot$ci-push", {"shop": ("pull", "push")}),
-            ("robot$billing-pull", {"billing": ("pull",)}),
-        ),
-        1,
-    ):
+    robots: tuple[tuple[str, dict[str, tuple[str, ...]]], ...] = (
+        ("robot$cluster-pull", {"shop": ("pull",), "billing": ("pull",), "vendor": ("pull",)}),
+        ("robot$ci-push", {"shop": ("pull", "push")}),
+        ("robot$billing-pull", {"billing": ("pull",)}),
+    )
+    for number, (name, grants) in enumerate(robots, 1):
         harbor.robots[name] = Robot(number, name, pki.word(f"{state.seed}/{name}", 32), grants=grants)
     harbor.users["admin"] = User(1, "admin", pki.word(f"{state.seed}/admin", 16), admin=True)
     harbor.users["dana"] = User(2, "dana", pki.word(f"{state.seed}/dana", 16))
@@ -198,7 +196,13 @@ def pull_secret(state: State, namespace: str, name: str, account: str) -> dict[s
 
 
 def deployment(
-    namespace: str, name: str, image: str, *, replicas: int = 3, secrets: tuple[str, ...] = (), nodes: tuple[str, ...] = ()
+    namespace: str,
+    name: str,
+    image: str,
+    *,
+    replicas: int = 3,
+    secrets: tuple[str, ...] = (),
+    nodes: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """A Deployment as a person writes it."""
     labels = {"app": name}
@@ -207,7 +211,9 @@ def deployment(
         spec["imagePullSecrets"] = [{"name": secret} for secret in secrets]
     if nodes:
         term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": list(nodes)}]}
-        spec["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
+        spec["affinity"] = {
+            "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+        }
     return {
         "metadata": {"name": name, "namespace": namespace, "labels": labels, "annotations": {}},
         "spec": {"replicas": replicas, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": spec}},
@@ -221,7 +227,10 @@ def _objects(state: State) -> None:
         cluster.put("serviceaccounts", {"metadata": {"name": "default", "namespace": space}})
     for node in state.nodes.values():
         cluster.put("nodes", _node_object(node))
-    for space, name, account in (("shop", "harbor-pull", "robot$cluster-pull"), ("billing", "harbor-pull", "robot$billing-pull")):
+    for space, name, account in (
+        ("shop", "harbor-pull", "robot$cluster-pull"),
+        ("billing", "harbor-pull", "robot$billing-pull"),
+    ):
         cluster.put("secrets", pull_secret(state, space, name, account))
     _harbor_objects(state)
     for item in (
@@ -248,24 +257,46 @@ def _harbor_objects(state: State) -> None:
     cluster, harbor = state.cluster, state.harbor
     space, helm = harbor.namespace, {"app": "harbor", "release": harbor.release, "heritage": "Helm", "chart": "harbor", "app.kubernetes.io/managed-by": "Helm"}  # fmt: skip
     key = pki.token_key(f"{state.seed}/key")
-    data = {"tls.key": key, "secret": pki.word(f"{state.seed}/core", 16), "CSRF_KEY": pki.word(f"{state.seed}/csrf", 32)}
-    cluster.put("secrets", {"metadata": {"name": harbor.token_secret, "namespace": space, "labels": helm}, "type": "Opaque", "stringData": data})
+    data = {
+        "tls.key": key,
+        "secret": pki.word(f"{state.seed}/core", 16),
+        "CSRF_KEY": pki.word(f"{state.seed}/csrf", 32),
+    }
+    cluster.put(
+        "secrets",
+        {
+            "metadata": {"name": harbor.token_secret, "namespace": space, "labels": helm},
+            "type": "Opaque",
+            "stringData": data,
+        },
+    )
     owner = {"meta.helm.sh/release-name": harbor.release, "meta.helm.sh/release-namespace": space}
     mount = {"name": "token-service-private-key", "mountPath": "/etc/core/private_key.pem", "subPath": "tls.key"}
     volume = {"name": "token-service-private-key", "secret": {"secretName": harbor.token_secret}}
     names = sorted(state.nodes)
     for part, image, replicas in (("core", "harbor-core", 2), ("registry", "registry-photon", 1), ("jobservice", "harbor-jobservice", 1), ("portal", "harbor-portal", 1)):  # fmt: skip
         labels = {"app": "harbor", "release": harbor.release, "component": part}
-        spec: dict[str, Any] = {"containers": [{"name": part, "image": f"docker.io/goharbor/{image}:{harbor.version}", "imagePullPolicy": "IfNotPresent"}]}
+        spec: dict[str, Any] = {
+            "containers": [
+                {
+                    "name": part,
+                    "image": f"docker.io/goharbor/{image}:{harbor.version}",
+                    "imagePullPolicy": "IfNotPresent",
+                }
+            ]
+        }
         if part == "core":
             spec["containers"][0]["volumeMounts"] = [mount]
             spec["volumes"] = [volume]
             term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": names[:2]}]}
             spec["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}  # fmt: skip
-        meta = {"name": f"{harbor.release}-{part}", "namespace": space, "labels": {**helm, "component": part}, "annotations": owner}
+        meta = {
+            "name": f"{harbor.release}-{part}",
+            "namespace": space,
+            "labels": {**helm, "component": part},
+            "annotations": owner,
+        }
         cluster.put("deployments", {"metadata": meta, "spec": {"replicas": replicas, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels, "annotations": {"checksum/secret": hashlib.sha256(key.encode()).hexdigest()}}, "spec": spec}}})  # fmt: skip
         cluster.put("services", {"metadata": {"name": f"{harbor.release}-{part}", "namespace": space, "labels": {**helm, "component": part}}, "spec": {"selector": labels, "ports": [{"port": 80}]}})  # fmt: skip
     backend = {path: {"path": path, "pathType": "Prefix", "backend": {"service": {"name": f"{harbor.release}-{'portal' if path == '/' else 'core'}", "port": {"number": 80}}}} for path in ("/api/", "/service/", "/v2/", "/c/", "/")}  # fmt: skip
     cluster.put("ingresses", {"metadata": {"name": f"{harbor.release}-ingress", "namespace": space, "labels": helm}, "spec": {"tls": [{"hosts": [HOST], "secretName": "harbor-tls"}], "rules": [{"host": HOST, "http": {"paths": list(backend.values())}}]}})  # fmt: skip
-
-

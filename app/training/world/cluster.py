@@ -118,9 +118,7 @@ class Cluster:
             item.setdefault("type", "Opaque")
         self.version += 1
         digest = hashlib.sha256(f"{kind}/{namespace}/{metadata['name']}/{self.version}".encode()).hexdigest()
-        metadata.setdefault(
-            "uid", f"{digest[:8]}-{digest[8:12]}-4{digest[13:16]}-9{digest[17:20]}-{digest[20:32]}"
-        )
+        metadata.setdefault("uid", f"{digest[:8]}-{digest[8:12]}-4{digest[13:16]}-9{digest[17:20]}-{digest[20:32]}")
         metadata.setdefault("creationTimestamp", iso(self.now()))
         metadata["resourceVersion"] = str(self.version)
         if plural in ("deployments", "pods"):

@@ -119,7 +119,9 @@ class Controllers:
 
     def _count(self, deployment: Object) -> None:
         state, metadata = self.state, deployment["metadata"]
-        pods = [pod for pod in state.cluster.all("pods", metadata["namespace"]) if _deployment_of(pod) == metadata["name"]]
+        pods = [
+            pod for pod in state.cluster.all("pods", metadata["namespace"]) if _deployment_of(pod) == metadata["name"]
+        ]
         template = deployment["spec"]["template"]
         digest = word(hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest(), 10)
         ready = sum(is_ready(pod) for pod in pods)
@@ -168,7 +170,9 @@ def is_ready(pod: Object) -> bool:
 
 def _affine(spec: dict[str, Any]) -> list[str]:
     """Host names that the pod's node affinity allows, in the order given."""
-    required = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution")
+    required = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    )
     for term in (required or {}).get("nodeSelectorTerms") or ():
         for one in term.get("matchExpressions") or ():
             if one.get("key") == "kubernetes.io/hostname":

@@ -109,7 +109,10 @@ def _summary(state: State, names: list[str], _query: Mapping[str, str], _user: s
     found = _find_project(state, names[0])
     if found is None:
         return None
-    told: dict[str, Any] = {"repo_count": len(found.images), "quota": {"hard": {"storage": -1}, "used": {"storage": 73400320}}}
+    told: dict[str, Any] = {
+        "repo_count": len(found.images),
+        "quota": {"hard": {"storage": -1}, "used": {"storage": 73400320}},
+    }
     if found.upstream:
         told["registry"] = shown_endpoint(state.harbor.endpoints[found.upstream])
     return told
@@ -278,7 +281,16 @@ def _new_robot(state: State, given: Mapping[str, Any]) -> tuple[int, str]:
         return 409, _said("CONFLICT", f"robot {name} already exists")
     number = 1 + max((one.id for one in state.harbor.robots.values()), default=0)
     secret = word(f"{state.seed}/robot/{state.next_id()}", 32)
-    state.harbor.robots[name] = Robot(number, name, secret, bool(given.get("disable")), created=state.now(), level=level, project=project, grants=grants)
+    state.harbor.robots[name] = Robot(
+        number,
+        name,
+        secret,
+        bool(given.get("disable")),
+        created=state.now(),
+        level=level,
+        project=project,
+        grants=grants,
+    )
     return 201, json.dumps({"id": number, "name": name, "secret": secret, "expires_at": -1})
 
 

@@ -14,7 +14,8 @@ from app.parsers.challenge import bearer_of
 from app.ports import HttpRequest
 from app.training.world import harbor_api
 from app.training.world.network import handshake, reach
-from app.training.world.registry import Call, Reply, answer
+from app.training.world.others import Call, Reply
+from app.training.world.registry import answer
 from app.training.world.state import State
 
 FLOW: Final = frozenset({"manifest-anon", "manifest-login", "upstream", "blob", "bearer"})
@@ -79,8 +80,12 @@ class WorldHttp:
                 words = "wrong version number" if tls.state == "plain-http" else tls.verify_error
                 return replace(seen, error=words), ""
         elif found.server.scheme == "https":
-            body = "<html>\r\n<head><title>400 The plain HTTP request was sent to HTTPS port</title></head>\r\n</html>\r\n"
-            return replace(seen, status=400, body=body, headers={"server": "nginx", "content-type": "text/html"}, ms=8.0), ""
+            body = (
+                "<html>\r\n<head><title>400 The plain HTTP request was sent to HTTPS port</title></head>\r\n</html>\r\n"
+            )
+            return replace(
+                seen, status=400, body=body, headers={"server": "nginx", "content-type": "text/html"}, ms=8.0
+            ), ""
         login = None
         if request.credential is not None:
             login = (request.credential.username, request.credential.password)

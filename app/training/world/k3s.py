@@ -51,14 +51,22 @@ def regenerate(node: Node, now: float) -> None:
     for path in [path for path in node.files if path.startswith(f"{agent}/certs.d/")]:
         del node.files[path]
     modern = bool(at_least(node.runtime, 2))
-    section = "[plugins.'io.containerd.cri.v1.images'.registry]" if modern else '[plugins."io.containerd.grpc.v1.cri".registry]'
+    section = (
+        "[plugins.'io.containerd.cri.v1.images'.registry]"
+        if modern
+        else '[plugins."io.containerd.grpc.v1.cri".registry]'
+    )
     registry = f'\n{section}\n  config_path = "{agent}/certs.d"\n'
     for config in registries.configs:
         if config.has_login:
             login = section.removesuffix("]") + f'.configs."{config.key}".auth]'
             registry += f'\n{login}\n  username = "{config.username}"\n'
-    node.files[f"{agent}/config.toml"] = NodeFile((_V3 if modern else _V2).format(name=name, registry=registry), now, "0600")
-    for namespace in sorted({mirror.key for mirror in registries.mirrors} | {config.key for config in registries.configs}):
+    node.files[f"{agent}/config.toml"] = NodeFile(
+        (_V3 if modern else _V2).format(name=name, registry=registry), now, "0600"
+    )
+    for namespace in sorted(
+        {mirror.key for mirror in registries.mirrors} | {config.key for config in registries.configs}
+    ):
         body = hosts_toml(registries, namespace, node.kubelet)
         if body:
             folder = "_default" if namespace == "*" else namespace

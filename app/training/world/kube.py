@@ -13,7 +13,8 @@ from app.ports import KubeReply
 from app.training.world.clock import nano, stamp
 from app.training.world.cluster import Object, Place, failure, place_of
 from app.training.world.controllers import is_ready
-from app.training.world.registry import Call, answer, core_offset
+from app.training.world.others import Call
+from app.training.world.registry import answer, core_offset
 from app.training.world.state import Server, State
 
 _VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -82,7 +83,9 @@ class WorldKube:
         chosen = [line for line in lines if stamp(line.partition(" ")[0]) >= since]
         if query.get("timestamps") == "true":
             chosen = [f"{nano(stamp(line.partition(' ')[0]))} {line}" for line in chosen]
-        return KubeReply(Outcome.OBSERVED, 200, "".join(f"{line}\n" for line in chosen), self._state.now(), source=source)
+        return KubeReply(
+            Outcome.OBSERVED, 200, "".join(f"{line}\n" for line in chosen), self._state.now(), source=source
+        )
 
     def _proxy(self, place: Place, query: Mapping[str, str], source: str) -> KubeReply:
         name = place.name.split(":")[1] if ":" in place.name else place.name
@@ -151,7 +154,9 @@ class WorldKube:
         state.clock.move(0.1)
         place = place_of(path)
         if place is None:
-            return self._reply(404, failure(404, "NotFound", "the server could not find the requested resource"), source)
+            return self._reply(
+                404, failure(404, "NotFound", "the server could not find the requested resource"), source
+            )
         if (_VERBS[method], place.plural) in state.refused:
             return self._refused(_VERBS[method], place.plural, place.namespace, source)
         kept = dict(cluster.objects), cluster.version

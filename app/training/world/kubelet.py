@@ -69,7 +69,9 @@ def _image(
     image = container["image"]
     policy = container.get("imagePullPolicy") or ("Always" if image.endswith(":latest") else "IfNotPresent")
     if policy != "Always" and image in node.images:
-        event(state, pod, "Normal", "Pulled", f'Container image "{image}" already present on machine', container["name"])
+        event(
+            state, pod, "Normal", "Pulled", f'Container image "{image}" already present on machine', container["name"]
+        )
         return None
     entries, missing, broken = keyring(state, pod)
     if missing:

@@ -74,7 +74,9 @@ def handshake(server: Server, host: str, anchors: str, anchors_name: str, now: f
         return replace(seen, verified=False, verify_error=said.removeprefix("x509: ")), said
     if not covers(leaf.names, host):
         said = f"x509: certificate is valid for {', '.join(leaf.names)}, not {host}"
-        return replace(seen, verified=True, verify_error=f"hostname mismatch, certificate is not valid for '{host}'"), said
+        return replace(
+            seen, verified=True, verify_error=f"hostname mismatch, certificate is not valid for '{host}'"
+        ), said
     return replace(seen, verified=True), ""
 
 
@@ -91,7 +93,9 @@ def _authority_words(chain: Iterable[Certificate], anchors: Iterable[Certificate
     for child in chain:
         for anchor in anchors:
             if child.issuer == anchor.subject and may_sign(anchor) and issued_by(child, anchor) is False:
-                name = next((part[3:] for part in anchor.subject.split(",") if part.strip().upper().startswith("CN=")), "")
+                name = next(
+                    (part[3:] for part in anchor.subject.split(",") if part.strip().upper().startswith("CN=")), ""
+                )
                 return f'{said} (possibly because of "x509: Ed25519 verification failure" while trying to verify candidate authority certificate "{name or anchor.subject}")'
     return said
 

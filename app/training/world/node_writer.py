@@ -49,7 +49,9 @@ class WorldNodeWriter:
         if expect_sha256 is None and there is not None:
             raise RefusedError(f"{node}: {path} exists")
         if expect_sha256 is not None and (there is None or _digest(there.text) != expect_sha256):
-            raise RefusedError(f"{node}: {path} is not what was expected", "Plan again: the plan rests on the file as it was.")
+            raise RefusedError(
+                f"{node}: {path} is not what was expected", "Plan again: the plan rests on the file as it was."
+            )
         if there is not None and backup:
             found.files[backup] = replace(there)
         kept = (there.mode, there.owner) if there is not None else (mode, "root:root")

@@ -123,7 +123,9 @@ class _Shell:
         lines = node.log if item.unit == "containerd" else node.kubelet_log if item.unit == "kubelet" else []
         prefix = "" if item.unit == "kubelet" else f" {node.name} {item.unit}[{self._pid(item.unit)}]: "
         told = [f"{_syslog(line)}{prefix}{line}" if prefix else line for line in lines if _wanted(line, item)]
-        return Frame(f"j|{number}|sudo|journal|{item.unit}", "".join(f"{line}\n" for line in told[-item.lines :]).encode(), 0)
+        return Frame(
+            f"j|{number}|sudo|journal|{item.unit}", "".join(f"{line}\n" for line in told[-item.lines :]).encode(), 0
+        )
 
     def _log_file(self, number: int, item: Journal, path: str) -> Frame:
         if not self.node.sudo:
@@ -167,7 +169,9 @@ class _Shell:
             case "sudo":
                 return [Frame(plain, b"(ALL) NOPASSWD: ALL\n" if node.sudo else b"", 0 if node.sudo else 1)]
             case "images":
-                return [self._root(number, item.id, argument, json.dumps({"images": [{"repoTags": sorted(node.images)}]}))]
+                return [
+                    self._root(number, item.id, argument, json.dumps({"images": [{"repoTags": sorted(node.images)}]}))
+                ]
             case _:
                 # `crictl info`, `containerd config dump` and `ctr plugins ls` need the runtime itself, which is not modelled.
                 return [
@@ -182,7 +186,8 @@ class _Shell:
 
     def _getent(self, number: int, host: str) -> Frame:
         address = next(
-            (line.split()[0] for line in (self.node.text("/etc/hosts") or "").splitlines() if host in line.split()[1:]), ""
+            (line.split()[0] for line in (self.node.text("/etc/hosts") or "").splitlines() if host in line.split()[1:]),
+            "",
         ) or self.state.names.get(host, "")
         if not address:
             return Frame(f"c|{number}|getent|{host}|plain", b"", 2)
@@ -193,14 +198,18 @@ class _Shell:
         found = self.node.units.get(unit)
         if found is None or not found.active:
             return Frame(f"c|{number}|environ|{unit}|absent", b"", 0)
-        return self._root(number, "environ", unit, "".join(f"{name}={value}\0" for name, value in found.environ.items()))
+        return self._root(
+            number, "environ", unit, "".join(f"{name}={value}\0" for name, value in found.environ.items())
+        )
 
     def _units(self, names: Sequence[str]) -> str:
         shown, processes, stamps = [], [], []
         for name in names:
             unit = self.node.units.get(name)
             if unit is None:
-                shown.append(f"Id={name}.service\nLoadState=not-found\nActiveState=inactive\nSubState=dead\nMainPID=0\n")
+                shown.append(
+                    f"Id={name}.service\nLoadState=not-found\nActiveState=inactive\nSubState=dead\nMainPID=0\n"
+                )
                 continue
             state = ("active", "running") if unit.active else ("activating", "auto-restart")
             shown.append(
@@ -262,4 +271,3 @@ _DF: Final = """Filesystem     Type  Size  Used Avail Use% Mounted on
 Filesystem       Inodes  IUsed    IFree IUse% Mounted on
 /dev/nvme0n1p1 25804800 652091 25152709    3% /
 """
-

@@ -17,7 +17,8 @@ from app.pullplan.plan import rewritten, split_image
 from app.pullplan.settings import effective
 from app.training.world.clock import nano
 from app.training.world.network import handshake, os_trust, reach
-from app.training.world.registry import Call, answer
+from app.training.world.others import Call
+from app.training.world.registry import answer
 from app.training.world.state import Node, State
 
 READ_AT_START: Final = ("/etc/containerd/config.toml", "/etc/containerd/conf.d/")
@@ -94,7 +95,11 @@ def pull(state: State, node: Node, image: str, login: tuple[str, str] | None) ->
     local = old or "use_local_image_pull = true" in (
         node.text(f"/var/lib/rancher/{node.rancher}/agent/etc/containerd/config.toml", loaded=True) or ""
     )
-    resolving = f'failed to resolve reference "{image}"' if local or not at_least(node.runtime, 2) else "failed to resolve image"
+    resolving = (
+        f'failed to resolve reference "{image}"'
+        if local or not at_least(node.runtime, 2)
+        else "failed to resolve image"
+    )
     head = f'failed to pull and unpack image "{image}": {resolving}: '
     _log(state, node, "info", f'PullImage \\"{image}\\"')
     if choice.error:
@@ -130,7 +135,12 @@ def _shown(tried: list[_Tried], *, old: bool) -> _Tried:
 
 def _failed(state: State, node: Node, image: str, error: str, logged: str = "") -> Pulled:
     code = "NotFound" if error.startswith("rpc error: code = NotFound") else "Unknown"
-    _log(state, node, "error", f'PullImage \\"{image}\\" failed" error="rpc error: code = {code} desc = {_quoted(logged or error)}')
+    _log(
+        state,
+        node,
+        "error",
+        f'PullImage \\"{image}\\" failed" error="rpc error: code = {code} desc = {_quoted(logged or error)}',
+    )
     return Pulled(error)
 
 
@@ -200,7 +210,9 @@ def _authorised(
     if again.status == 401:
         if not at_least(node.runtime, 1, 7):
             tag = call.path.rpartition("/")[2].partition("?")[0]
-            return _Tried(1, f"pulling from host {host.authority} failed with status code [manifests {tag}]: 401 Unauthorized")
+            return _Tried(
+                1, f"pulling from host {host.authority} failed with status code [manifests {tag}]: 401 Unauthorized"
+            )
         if login is None:
             said = "pull access denied, repository does not exist or may require authorization: authorization failed: no basic auth credentials"
             return _Tried(1, said)

@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 from app.pullplan.plan import split_image
 from app.training.world.network import handshake, reach
-from app.training.world.registry import Call, answer
+from app.training.world.others import Call
+from app.training.world.registry import answer
 from app.training.world.state import State
 
 TOOL: Final = "crane"
@@ -49,7 +50,10 @@ def push(state: State, image: str, account: str, *, number: int = 0) -> Pushed:
     scope = quote(f"repository:{repository}:push,pull", safe="")
     status, body, _ = ask("GET", f"/service/token?scope={scope}&service=harbor-registry", with_login=True)
     if status != 200:
-        return Pushed(False, f"{command}\nError: GET {base}/service/token?scope={scope}&service=harbor-registry: {_words(status, body)}")
+        return Pushed(
+            False,
+            f"{command}\nError: GET {base}/service/token?scope={scope}&service=harbor-registry: {_words(status, body)}",
+        )
     bearer = str(json.loads(body)["token"])
     lines = [command]
     blobs = [f"sha256:{hashlib.sha256(f'{image}/{part}'.encode()).hexdigest()}" for part in ("layer", "config")]

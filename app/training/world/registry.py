@@ -9,52 +9,23 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from app.probes.harbor_secrets import kid_of_pem
 from app.training.world import harbor_api
 from app.training.world.clock import http_date, iso
+from app.training.world.others import MANIFEST_TYPE, V2, Call, Reply, errors, manifest, plain, upstream
 from app.training.world.pki import word
 from app.training.world.state import CorePod, Project, Server, State
 
 TTL: Final = 1800
 LOCK: Final = 1.5
-_V2: Final = re.compile(r"^/v2/(?P<repo>.+?)/(?P<kind>manifests|blobs|tags)/(?P<rest>.*)$")
-MANIFEST_TYPE: Final = "application/vnd.oci.image.manifest.v1+json"
 ROLES: Final = {
     "projectAdmin": ("pull", "push", "delete"), "maintainer": ("pull", "push", "delete"), "developer": ("pull", "push"),
     "guest": ("pull",), "limitedGuest": ("pull",),
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One HTTP request as the server sees it."""
-
-    method: str
-    path: str
-    """With the query."""
-    login: tuple[str, str] | None = field(default=None, repr=False)
-    bearer: str = field(default="", repr=False)
-    client: str = "10.20.0.9"
-    agent: str = "harborpilot"
-    connection: str = ""
-    """Requests over one connection of the client mostly meet the same core: the front keeps its own connections."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """The server's answer. `token` is the raw token that the body holds."""
-
-    status: int
-    body: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    pod: str = ""
-    ms: float = 12.0
 
 
 def answer(state: State, server: Server, call: Call, *, pod: str = "") -> Reply:
@@ -63,9 +34,9 @@ def answer(state: State, server: Server, call: Call, *, pod: str = "") -> Reply:
     if server.backend == "harbor":
         reply = _harbor(state, server, call, pod)
     elif server.backend == "plain":
-        reply = _plain(state, call)
+        reply = plain(state, call)
     else:
-        reply = _upstream(state, call)
+        reply = upstream(state, call)
     headers = {"date": http_date(state.now() + server.clock_offset), "server": "nginx", **reply.headers}
     if pod:
         headers = {"date": http_date(state.now() + core_offset(state, pod)), **reply.headers}
@@ -115,7 +86,9 @@ def _harbor(state: State, server: Server, call: Call, pod: str) -> Reply:
     elif path.startswith("/v2/"):
         reply = _v2(state, server, core, call)
     else:
-        reply = Reply(200, "<!doctype html><html><head><title>Harbor</title></head></html>", {"content-type": "text/html"})
+        reply = Reply(
+            200, "<!doctype html><html><head><title>Harbor</title></head></html>", {"content-type": "text/html"}
+        )
     return Reply(reply.status, reply.body, reply.headers, pod, reply.ms)
 
 
@@ -147,15 +120,29 @@ def account(state: State, core: CorePod, call: Call) -> tuple[str, bool]:
         if robot.disabled:
             log(state, core, "ERROR", "/server/middleware/security/robot.go:62", f"failed to authenticate deactivated robot account: {name}")  # fmt: skip
         elif robot.expires_at not in (-1, 0) and robot.expires_at <= now:
-            log(state, core, "ERROR", "/server/middleware/security/robot.go:67", f"the robot account is expired: {name}")
+            log(
+                state, core, "ERROR", "/server/middleware/security/robot.go:67", f"the robot account is expired: {name}"
+            )
         else:
             return name, False
     elif robot is not None:
-        log(state, core, "ERROR", "/server/middleware/security/robot.go:58", f"failed to authenticate robot account: {name}")
+        log(
+            state,
+            core,
+            "ERROR",
+            "/server/middleware/security/robot.go:58",
+            f"failed to authenticate robot account: {name}",
+        )
     elif user is not None and user.password == secret and core.locks.get(name, 0.0) <= now:
         return name, False
     if core.locks.get(name, 0.0) <= now:
-        log(state, core, "WARNING", "/core/auth/authenticator.go:158", f"Login failed, locking {name}, and sleep for 1.5s")
+        log(
+            state,
+            core,
+            "WARNING",
+            "/core/auth/authenticator.go:158",
+            f"Login failed, locking {name}, and sleep for 1.5s",
+        )
         core.locks[name] = now + LOCK
         state.clock.move(LOCK)
     agent = f'[client IP="{call.client}" user agent="{call.agent}"]'
@@ -189,7 +176,9 @@ def _token(state: State, core: CorePod, call: Call) -> Reply:
     scopes = [one for value in parse_qs(urlsplit(call.path).query).get("scope", []) for one in value.split(" ") if one]
     if refused or (not scopes and not name):
         body = json.dumps({"errors": [{"code": "UNAUTHORIZED", "message": "unauthorized: unauthorized"}]})
-        return Reply(401, body, {"content-type": "application/json; charset=utf-8"}, ms=12.0 + (state.now() - before) * 1000)
+        return Reply(
+            401, body, {"content-type": "application/json; charset=utf-8"}, ms=12.0 + (state.now() - before) * 1000
+        )
     access = []
     for scope in scopes:
         kind, _, rest = scope.partition(":")
@@ -257,7 +246,7 @@ def _v2(state: State, server: Server, core: CorePod, call: Call) -> Reply:
     base = {"content-type": "application/json; charset=utf-8", "docker-distribution-api-version": "registry/2.0"}
     before = state.now()
     claims = verified(state, core, call.bearer) if call.bearer else None
-    name, refused = account(state, core, call) if call.login is not None and not call.bearer else ("", False)
+    name = account(state, core, call)[0] if call.login is not None and not call.bearer else ""
     spent = 12.0 + (state.now() - before) * 1000
     path = urlsplit(call.path).path
     if path == "/v2/":
@@ -265,9 +254,9 @@ def _v2(state: State, server: Server, core: CorePod, call: Call) -> Reply:
             return Reply(200, "{}", base)
         body = json.dumps({"errors": [{"code": "UNAUTHORIZED", "message": "unauthorized: unauthorized"}]})
         return Reply(401, body, {**base, "www-authenticate": challenge(server)}, ms=spent)
-    found = _V2.match(path)
+    found = V2.match(path)
     if found is None:
-        return _errors(404, "NOT_FOUND", "page not found", base)
+        return errors(404, "NOT_FOUND", "page not found", base)
     repository = unquote(found["repo"])
     project = repository.partition("/")[0]
     action = "pull" if call.method in ("GET", "HEAD") else "push"
@@ -279,7 +268,7 @@ def _v2(state: State, server: Server, core: CorePod, call: Call) -> Reply:
     if not allowed:
         text = f"unauthorized to access repository: {repository}, action: {action}"
         wanted = f"repository:{repository}:{'pull' if action == 'pull' else 'pull,push'}"
-        reply = _errors(401, "UNAUTHORIZED", f"{text}: {text}", {**base, "www-authenticate": challenge(server, wanted)})
+        reply = errors(401, "UNAUTHORIZED", f"{text}: {text}", {**base, "www-authenticate": challenge(server, wanted)})
         return Reply(reply.status, reply.body, reply.headers, ms=spent)
     if action == "push":
         return _upload(found["kind"], call, base)
@@ -294,7 +283,14 @@ def _upload(kind: str, call: Call, base: Mapping[str, str]) -> Reply:
 
 
 def _content(
-    state: State, core: CorePod, project: Project, repository: str, kind: str, rest: str, call: Call, base: Mapping[str, str]
+    state: State,
+    core: CorePod,
+    project: Project,
+    repository: str,
+    kind: str,
+    rest: str,
+    call: Call,
+    base: Mapping[str, str],
 ) -> Reply:
     inside = repository.partition("/")[2]
     if project.upstream and kind == "manifests" and f"{inside}:{rest}" not in project.images:
@@ -304,10 +300,12 @@ def _content(
             (one for one in project.images.values() if one == rest), ""
         )
         if digest:
-            return Reply(200, manifest(digest), {**base, "content-type": MANIFEST_TYPE, "docker-content-digest": digest})
+            return Reply(
+                200, manifest(digest), {**base, "content-type": MANIFEST_TYPE, "docker-content-digest": digest}
+            )
         known = any(key.rpartition(":")[0] == inside for key in project.images)
         what = f"artifact {repository}:{rest} not found" if known else f"repository {repository} not found"
-        return _errors(404, "NOT_FOUND", what, base)
+        return errors(404, "NOT_FOUND", what, base)
     return Reply(200, "{}", {**base, "content-type": "application/octet-stream"})
 
 
@@ -323,61 +321,8 @@ def _proxied(state: State, core: CorePod, project: Project, name: str, tag: str,
         log(state, core, "ERROR", place, f"failed to proxy manifest, fallback to local, {where}, error: {error}")
         return
     login = (endpoint.user, endpoint.password) if endpoint.user else None
-    reply = _upstream(state, Call("HEAD", f"/v2/{name}/manifests/{tag}", login))
+    reply = upstream(state, Call("HEAD", f"/v2/{name}/manifests/{tag}", login))
     if reply.status == 200:
         project.images[f"{name}:{tag}"] = reply.headers["docker-content-digest"]
     elif reply.status == 401:
         log(state, core, "ERROR", place, f"failed to proxy manifest, fallback to local, {where}, error: http status code: 401, body: {reply.body}")  # fmt: skip
-
-
-def manifest(digest: str) -> str:
-    """The manifest of a small image of one platform."""
-    config = hashlib.sha256(f"config/{digest}".encode()).hexdigest()
-    layer = hashlib.sha256(f"layer/{digest}".encode()).hexdigest()
-    return json.dumps(
-        {
-            "schemaVersion": 2, "mediaType": MANIFEST_TYPE,
-            "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": f"sha256:{config}", "size": 1469},
-            "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": f"sha256:{layer}", "size": 3402000}],
-        }
-    )  # fmt: skip
-
-
-def _errors(status: int, code: str, message: str, base: Mapping[str, str]) -> Reply:
-    return Reply(status, json.dumps({"errors": [{"code": code, "message": message}]}), dict(base))
-
-
-# --- other registries -------------------------------------------------------------------------------------------------
-
-
-def _plain(state: State, call: Call) -> Reply:
-    """A registry without a login; it serves the images of public projects."""
-    base = {"content-type": "application/json; charset=utf-8", "docker-distribution-api-version": "registry/2.0"}
-    path = urlsplit(call.path).path
-    found = _V2.match(path)
-    if found is None:
-        return Reply(200, "{}", base) if path == "/v2/" else Reply(404, "404 page not found\n", {"content-type": "text/plain"})
-    project = state.harbor.projects.get(found["repo"].partition("/")[0])
-    digest = project.images.get(f"{found['repo'].partition('/')[2]}:{found['rest']}", "") if project else ""
-    if found["kind"] == "manifests" and not digest:
-        return _errors(404, "MANIFEST_UNKNOWN", "manifest unknown", base)
-    return Reply(200, manifest(digest), {**base, "content-type": MANIFEST_TYPE, "docker-content-digest": digest})
-
-
-def _upstream(state: State, call: Call) -> Reply:
-    """A registry on the internet: it takes only the logins that it knows, and gives nothing without one."""
-    base = {"content-type": "application/json"}
-    path = urlsplit(call.path).path
-    if call.login is not None and state.upstream_logins.get(call.login[0]) != call.login[1]:
-        body = json.dumps({"errors": [{"code": "UNAUTHORIZED", "detail": {}, "message": "Invalid Username or Password"}]})
-        return Reply(401, body, base)
-    found = _V2.match(path)
-    if call.login is None:
-        body = json.dumps({"errors": [{"code": "UNAUTHORIZED", "detail": {}, "message": "access to the requested resource is not authorized"}]})  # fmt: skip
-        return Reply(401, body, {**base, "www-authenticate": 'Basic realm="Registry"'})
-    if found is None:
-        return Reply(200, "{}", base)
-    digest = state.upstream_images.get(f"{found['repo']}:{found['rest']}", "")
-    if not digest:
-        return _errors(404, "MANIFEST_UNKNOWN", "manifest unknown", base)
-    return Reply(200, manifest(digest), {**base, "content-type": MANIFEST_TYPE, "docker-content-digest": digest})
