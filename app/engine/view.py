@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from app.model.case import Case
 from app.model.evidence import OPERATOR_ANSWER, Evidence, Of, Outcome, Value
 from app.model.target import Target
+
+_INDEXED: Final = 16
+"""From so many observations of one fact on they are found by their node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ class View:
         self._rosters: dict[str, list[tuple[Target, tuple[str, ...]]]] = {}
         self._memo: dict[tuple[str, Of, Target], list[Observation]] = {}
         self._ids: dict[str, list[str]] = {}
+        self._by_node: dict[str, dict[str | None, list[tuple[int, Observation]]]] = {}
         self.failed: dict[str, list[Evidence]] = {}
         """Probe → records in which it was not observed."""
         self.attempted: set[str] = set()
@@ -96,11 +101,24 @@ class View:
             wanted = focus if of is Of.THIS else _loose(focus, of)
             found = [
                 seen
-                for seen in self._facts.get(fact, ())
+                for seen in self._near(fact, wanted.get("node"))
                 if seen.of is of and seen.target.agrees(wanted) and self._ours(seen)
             ]
             self._memo[key] = found
         return found
+
+    def _near(self, fact: str, node: str | None) -> Sequence[Observation]:
+        """Observations that a target on this node could agree with, in the order they were added."""
+        every = self._facts.get(fact, [])
+        if node is None or len(every) < _INDEXED:
+            return every
+        index = self._by_node.get(fact)
+        if index is None:
+            index = self._by_node[fact] = {}
+            for number, seen in enumerate(every):
+                index.setdefault(seen.target.get("node"), []).append((number, seen))
+        both = [*index.get(node, ()), *index.get(None, ())]
+        return [seen for _, seen in sorted(both, key=lambda pair: pair[0])]
 
     def _ours(self, seen: Observation) -> bool:
         node = seen.target.get("node")

@@ -41,6 +41,7 @@ class Material:
     def __init__(self, documents: Iterable[Document] = ()) -> None:
         self._documents: dict[str, Document] = {document.path: document for document in documents}
         self._sorted: list[str] | None = None
+        self._nodes: list[str] | None = None
 
     def __iter__(self) -> Iterator[Document]:
         return iter(self._documents.values())
@@ -89,7 +90,9 @@ class Material:
 
     def nodes(self) -> list[str]:
         """Names of the nodes of which anything is known, sorted."""
-        return sorted({path.split("/", 2)[1] for path in self._documents if path.startswith("nodes/") and path.count("/") > 1})
+        if self._nodes is None:
+            self._nodes = sorted({path.split("/", 2)[1] for path in self._documents if path.startswith("nodes/") and path.count("/") > 1})
+        return list(self._nodes)
 
     def node_file(self, node: str, absolute: str) -> str | None:
         """Text of a file of a node by its absolute path."""
