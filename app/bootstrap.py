@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import KubeconfigError, UsageError
+from app.files import state_dir
+from app.fixes.gateway import Gateway, Writers
+from app.fixes.journal import UndoJournal
 from app.ports import Credential, KubeApi
 from app.rulebook.book import Rulebook
 from app.runner.collect import World
@@ -76,16 +80,20 @@ def build_run(options: Any, rulebook: Rulebook) -> Run:
         live = LiveHttp(links, threads, clock)
         closers.append(live.close)
         http = live
-    budget = Budget(allowed=options.try_credentials == "once", harbor=_harbor_login(options))
-    world = World(clock, kube, nodes, http, budget, jobs=options.jobs, probe_timeout=options.probe_timeout)
+    harbor_login, push_login = _logins(options)
+    budget = Budget(options.try_credentials == "once", harbor_login, push_login, _docker())
+    name = next((api.context for api in kube.values()), "no cluster")
+    uploads = Gateway(name, Writers(http=http), UndoJournal(state_dir() / "undo"), asyncio.sleep)
+    world = World(clock, kube, nodes, http, budget, uploads, jobs=options.jobs, probe_timeout=options.probe_timeout)
     investigation = Investigation(
         rulebook,
         world,
         harbor_namespace=options.harbor_namespace or "",
         selection=Selection(options.namespace or "", options.selector),
         try_credentials=budget.allowed,
+        try_upload=options.try_upload,
+        push_account=push_login.username if push_login else "",
     )
-    name = next((api.context for api in kube.values()), "no cluster")
     return Run(investigation, name, budget, closers, links, connections, notes=notes)
 
 
@@ -137,19 +145,34 @@ def _addresses(connection: Any) -> dict[str, str]:
     return found
 
 
-def _harbor_login(options: Any) -> Credential | None:
-    if not options.harbor_user:
-        return None
+def _logins(options: Any) -> tuple[Credential | None, Credential | None]:
+    """(login for Harbor's API, login of the push). Passwords come by standard input or file, a line each, Harbor's first."""
+    named = [("--harbor-user", options.harbor_user), ("--push-user", getattr(options, "push_user", None))]
+    wanted = [(flag, user) for flag, user in named if user]
+    if not wanted:
+        return None, None
     if options.password_stdin:
-        password = sys.stdin.readline().rstrip("\n")
+        lines = [sys.stdin.readline().rstrip("\r\n") for _ in wanted]
     elif options.password_file:
         try:
-            password = Path(options.password_file).read_text(encoding="utf-8").rstrip("\n")
-        except OSError as error:
-            raise UsageError(f"{options.password_file} cannot be read: {error.strerror}") from error
+            lines = Path(options.password_file).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{options.password_file} cannot be read: {error}") from error
     else:
         raise UsageError(
-            "--harbor-user needs --password-stdin or --password-file",
+            f"{wanted[0][0]} needs --password-stdin or --password-file",
             "A password is never a flag, since others can read the command line.",
         )
-    return Credential(options.harbor_user, password, "Harbor login of the operator")
+    found: dict[str, Credential] = {}
+    for number, (flag, user) in enumerate(wanted):
+        if number >= len(lines) or not lines[number]:
+            raise UsageError(f"no password came for {flag} {user}", "Give one line for each user, Harbor's first.")
+        origin = "Harbor login of the operator" if flag == "--harbor-user" else f"account {user}"
+        found[flag] = Credential(user, lines[number], origin)
+    return found.get("--harbor-user"), found.get("--push-user")
+
+
+def _docker() -> Any:
+    from app.clients.docker_logins import DockerLogins
+
+    return DockerLogins()

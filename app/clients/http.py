@@ -6,6 +6,7 @@ import base64
 import hashlib
 import itertools
 import json
+import re
 import threading
 import time
 from collections.abc import Collection, Mapping
@@ -29,9 +30,10 @@ from app.ports import Clock, HttpRequest
 
 BODY: Final = 16 * 1024
 DIGEST: Final = 4 * 1024 * 1024
-FLOW: Final = frozenset({"manifest-anon", "manifest-login", "upstream", "blob", "bearer"})
+FLOW: Final = frozenset({"manifest-anon", "manifest-login", "upstream", "blob", "bearer", "upload"})
 """Purposes with which the token of the Bearer challenge is fetched. `bearer` sends one token over all its connections."""
 USER_AGENT = "harborpilot"
+_UPLOAD: Final = re.compile(r"/v2/(.+)/blobs/uploads/")
 _DROPPED = ("set-cookie", "set-cookie2", "authorization", "proxy-authorization", "www-authenticate-info")
 
 
@@ -120,7 +122,10 @@ class LiveHttp:
             return bare
         if challenge is None:
             return await self.send(request) if request.credential is not None else bare
-        realm = token_url(challenge.parameters)
+        wanted = dict(challenge.parameters)
+        if request.purpose == "upload" and request.method == "POST" and (found := _UPLOAD.fullmatch(url.path)):
+            wanted["scope"] = f"repository:{found[1]}:pull,push"  # what a client that pushes asks for
+        realm = token_url(wanted)
         if not realm:
             return replace(bare, error=f"the challenge's realm is no URL: {challenge.parameters.get('realm', '')!r}")
         if request.credential is not None and not same_site(place, realm):

@@ -19,14 +19,14 @@ class Done:
     stderr: str
 
 
-def run(argv: Sequence[str], timeout: float, env: Mapping[str, str] | None = None) -> Done:
-    """Without standard input and in a group of its own. Raises TimeoutError, after the whole group was ended, and OSError when it cannot start."""
+def run(argv: Sequence[str], timeout: float, env: Mapping[str, str] | None = None, stdin: str = "") -> Done:
+    """With nothing but `stdin` on its standard input, in a group of its own. Raises TimeoutError, after the whole group was ended, and OSError when it cannot start."""
     process = subprocess.Popen(
-        list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", env=env, start_new_session=True
+        list(argv), stdin=subprocess.PIPE if stdin else subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", env=env, start_new_session=True
     )  # fmt: skip
     with process:
         try:
-            stdout, stderr = process.communicate(timeout=timeout)
+            stdout, stderr = process.communicate(stdin or None, timeout=timeout)
         except subprocess.TimeoutExpired as error:
             # A child of the program would hold the pipes open for as long as it lives.
             with contextlib.suppress(ProcessLookupError):

@@ -7,15 +7,20 @@ import asyncio
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.commands.firstlook import clean, note, tell_refused
-from app.commands.flags import add_kube, add_output, add_run, add_ssh, parser
+from app.commands.flags import add_kube, add_output, add_run, add_ssh, duration, parser
 from app.errors import UsageError
 from app.files import load_rulebook
 from app.model.material import Material
 from app.rulebook.book import Rulebook
 from app.runner.assemble import Ask, Judged, judge_material, outcome_of
 from app.runner.output import EXIT, to_json, to_markdown, to_text, to_yaml
+
+if TYPE_CHECKING:
+    from app.bootstrap import Run
+    from app.runner.investigation import Opened
 
 
 def flags() -> argparse.ArgumentParser:
@@ -28,6 +33,13 @@ def flags() -> argparse.ArgumentParser:
     found.add_argument("--bundle", metavar="DIR|FILE.tar.gz", help="judge an evidence bundle; nothing is asked")
     found.add_argument("--text", metavar="FILE|-", help="a text that was seen: an error line, a CI log")
     found.add_argument("--push", metavar="IMAGE", help="a push of this image fails")
+    found.add_argument(
+        "--again-after",
+        metavar="5m",
+        type=duration,
+        default=0.0,
+        help="count token keys once more after this time, where two were seen: a rollout passes, a fault stays (off by default)",
+    )
     found.add_argument("--strict", action="store_true", help="a finding that is only noticed counts as a fault")
     add_kube(found)
     add_ssh(found)
@@ -89,6 +101,7 @@ async def _live(rulebook: Rulebook, options: argparse.Namespace, ask: Ask) -> li
                 f"reading the cluster's pods took longer than {options.timeout:g} s and was given up; raise --timeout or name a namespace with -n"
             )
         tell_refused(built.investigation.material, built.notes)
+        _tell_push(options)
         opened = built.investigation.fold(ask)
         if options.verbose:
             note(f"{len(opened)} incidents")
@@ -99,6 +112,8 @@ async def _live(rulebook: Rulebook, options: argparse.Namespace, ask: Ask) -> li
                 )
                 break
             await built.investigation.collect(item, seconds=end - loop.time())
+        if options.again_after:
+            await _again(built, opened[: built.most_incidents], options.again_after, end)
         return sorted(
             (built.investigation.judged(item) for item in opened),
             key=lambda judged: (
@@ -108,6 +123,41 @@ async def _live(rulebook: Rulebook, options: argparse.Namespace, ask: Ask) -> li
         )
     finally:
         await built.close()
+
+
+def _tell_push(options: argparse.Namespace) -> None:
+    """What a run beside a push, in a CI job for one, cannot know, and what would tell more."""
+    if not options.push or options.quiet:
+        return
+    if options.no_kube and options.no_ssh:
+        note(
+            "no cluster and no node is asked: what Harbor's pods, their logs, keys and clocks show stays unknown;"
+            " token keys and clocks are only seen through the registry's answers"
+        )
+    if options.text is None and not options.try_upload:
+        note(
+            "no text of the failing push was given, so what it met is unknown: pass its output with --text FILE|-,"
+            " or let an upload be started and cancelled with --try-upload"
+        )
+
+
+async def _again(built: Run, opened: Sequence[Opened], after: float, end: float) -> None:
+    """Wait, and count the token keys once more, for those incidents where two were seen."""
+    loop = asyncio.get_running_loop()
+    waiting = [item for item in opened if built.investigation.lasts(item)]
+    if not waiting:
+        return
+    if loop.time() + after >= end:
+        note(f"two token keys were seen; they are not counted again after {after:g} s, since --timeout ends before")
+        return
+    note(f"two token keys were seen; they are counted once more in {after:g} s")
+    await asyncio.sleep(after)
+    for item in waiting:
+        try:
+            async with asyncio.timeout_at(end):
+                await built.investigation.again(item)
+        except TimeoutError:
+            note("the second count of token keys did not end in time")
 
 
 def _answered(rulebook: Rulebook, judged: list[Judged], answers: Sequence[str]) -> list[Judged]:

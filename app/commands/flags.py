@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from app.errors import UsageError
+
+
+def duration(text: str) -> float:
+    """`300`, `300s`, `5m` or `1h` in seconds, for flags that take a time."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", text.strip())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration; write 300s, 5m or 1h")
+    return float(found[1]) * {"s": 1.0, "m": 60.0, "h": 3600.0}[found[2] or "s"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -93,6 +102,12 @@ def add_run(flags: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--harbor-user", help="Harbor user for its API; the password comes by --password-stdin or --password-file"
     )
-    group.add_argument("--password-stdin", action="store_true")
-    group.add_argument("--password-file")
+    group.add_argument(
+        "--push-user",
+        help="user with whom the failing push logs in; tried once; without it docker's configuration is asked, with consent",
+    )
+    group.add_argument(
+        "--password-stdin", action="store_true", help="passwords of those users from standard input, a line each"
+    )
+    group.add_argument("--password-file", help="the same from a file")
     group.add_argument("--no-http", action="store_true", help="do not ask the registry")

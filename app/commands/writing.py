@@ -13,6 +13,7 @@ from app.files import state_dir
 from app.fixes.gateway import Gateway, Writers
 from app.fixes.journal import UndoJournal
 from app.fixes.prepare import HarborGet
+from app.model.case import Incident
 from app.runner.fixing import Fixing
 from app.runner.investigation import Opened
 
@@ -107,6 +108,32 @@ def _way(opened: Opened | None, registry: str) -> tuple[str, str | None, str]:
     return own
 
 
+_REACH = ("node.object", "containerd.config", "hosts_toml.read", "k3s.read", "ping.get", "tls.read", "trust.verify")
+
+
+async def reach(built: Run, registry: str) -> Opened:
+    """Find a way to a registry as a diagnosis would: from here, else through some node that trusts it. Reads only."""
+    from app.probes import BY_ID
+    from app.probes.base import Scene
+    from app.runner.collect import Collector
+
+    await built.investigation.scan()
+    world = built.investigation.world
+    names = []
+    try:
+        data = built.investigation.material.json("nodes.json") or {}
+        names = [item["metadata"]["name"] for item in data.get("items", [])][:3]
+    except (ValueError, KeyError, AttributeError):
+        names = []
+    incident = Incident(image=f"{registry}/library/any:latest", registry=registry, action="pull", nodes=tuple(names))
+    now = world.clock.now() if world is not None else 0.0
+    variables: dict[str, Any] = {"image.host": registry, "contacted.host": registry, "action": "pull"}
+    scene = Scene(incident, now, "operator", variables=variables)
+    opened = Opened(scene, built.investigation.material, Collector(world) if world is not None else None)
+    await built.investigation.collect(opened, [BY_ID[name] for name in _REACH if name in BY_ID], seconds=60.0)
+    return opened
+
+
 def _by_health(opened: Opened) -> Any:
     healthy = {f"node/{node}" for node in opened.scene.incident.healthy_nodes}
     return lambda vantage: (vantage not in healthy, vantage)
@@ -146,7 +173,7 @@ def given_password(options: argparse.Namespace) -> str:
 
     if options.password_stdin:
         return sys.stdin.readline().rstrip("\n")
-    if options.password_file and not options.harbor_user:
+    if options.password_file and not options.harbor_user and not options.push_user:
         from pathlib import Path
 
         return Path(options.password_file).read_text(encoding="utf-8").rstrip("\n")

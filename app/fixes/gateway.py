@@ -6,14 +6,17 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from app.errors import HarborPilotError, RefusedError, VerifyFailedError
 from app.fixes.base import ABSENT, HARBOR, WORKLOAD, at_pointer, digest_value
 from app.fixes.gateway_kube import UNDO_LABEL, KubeHand, unmasked
 from app.fixes.journal import UndoJournal
+from app.fixes.upload import upload_and_cancel
+from app.model.exchange import Exchange
 from app.model.fix import ApplyReport, Change, FixPlan, StepState, TargetProgress, Verified
 from app.model.target import Target
-from app.ports import HarborWriter, KubeApi, KubeWriter, NodeWriter
+from app.ports import HarborWriter, Http, HttpRequest, KubeApi, KubeWriter, NodeWriter
 
 Verify = Callable[[FixPlan, Target], Awaitable[Verified | tuple[bool, str]]]
 """(plan, target) → whether what had failed now works there, and what was seen."""
@@ -32,6 +35,8 @@ class Writers:
     nodes: NodeWriter | None = None
     harbor: HarborWriter | None = None
     harbor_reader: HarborGet | None = None
+    http: Http | None = None
+    """For the try of an upload."""
 
 
 @dataclass(slots=True)
@@ -46,6 +51,8 @@ class Gateway:
     others: frozenset[str] = frozenset()
     """Further contexts that may be unlocked by their own names, such as the one of Harbor's cluster."""
     unlocked: set[str] = field(default_factory=set)
+    uploads: set[str] = field(default_factory=set)
+    """Registries (`host[:port]`) at which an upload may be started and cancelled in this run."""
     stopping: bool = False
     applying: set[str] = field(default_factory=set)
     verified: dict[str, dict[Target, Verified]] = field(default_factory=dict)
@@ -75,6 +82,23 @@ class Gateway:
     def stop(self) -> None:
         """Stop after the current step."""
         self.stopping = True
+
+    # --- the try of an upload ---
+
+    def allow_upload(self, registry: str) -> None:
+        """The operator consents: in this run an upload may be started and cancelled at this registry, `host[:port]`."""
+        self.uploads.add(registry.lower())
+
+    async def try_upload(self, request: HttpRequest, at: float) -> Exchange:
+        """Start a blob upload and cancel it. Raises RefusedError without the consent for the very host that is dialled."""
+        host = urlsplit(request.url).netloc.lower()
+        if host not in self.uploads:
+            raise RefusedError(f"no consent to start an upload at {host}", "Give it with --try-upload.")
+        if self.writers.http is None:
+            raise RefusedError("nothing is asked over HTTP in this run")
+        return await upload_and_cancel(
+            self.writers.http, UndoJournal(self.journal.folder.parent / "audit"), request, at
+        )
 
     def _check(self, plan: FixPlan, confirmed: str) -> None:
         if plan.context != self.context and plan.context not in self.others:

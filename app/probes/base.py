@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Final
 
 from app.model.case import Incident
 from app.model.evidence import Evidence, Price, Value
@@ -40,6 +41,10 @@ class Scene:
     """The case's variables as far as they are known before probing."""
     try_credentials: bool = False
     """Consent to use each pull secret once against its registry."""
+    push_login: bool = False
+    """The operator named the login of the failing push for this run: it may be used once."""
+    try_upload: bool = False
+    """Consent to start a blob upload with that login and to cancel it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,9 @@ class Fetch:
 
 
 Want = KubeGet | KubeExec | NodeItem | Fetch
+
+PUSH_LOGIN: Final = "push-login"
+"""In place of a Secret's name in a Fetch: the login with which the operator pushes, by flag or docker's configuration."""
 
 
 def nothing(material: Material, scene: Scene) -> Iterable[Want]:

@@ -196,7 +196,7 @@ def _incident(
     registry = _registry(image, group, seen)
     nodes = tuple(sorted({item.node for item in group if item.node}))
     texts, since = _texts(group), _since(group, [failing[key] for key in pods if key in failing])
-    succeeded = not group and _succeeded(seen)
+    succeeded = not group and _succeeded(seen, push=bool(push))
     name = (
         "incident"
         if not many
@@ -307,11 +307,13 @@ def _healthy_nodes(seen: Seen, image: str, failing: Sequence[str]) -> tuple[str,
     return tuple(sorted(nodes - set(failing))) if failing else ()
 
 
-def _succeeded(seen: Seen) -> bool:
-    """Nothing fails, and something was seen to work or the whole list of pods was read."""
+def _succeeded(seen: Seen, *, push: bool) -> bool:
+    """Nothing fails, and something was seen to work or the whole list of pods was read. Pods say nothing of a push."""
     blobs: list[Blob] = [blob for _, blob in seen.blobs]
     worked = [attempt for blob in blobs for attempt in blob.attempts if attempt.succeeded]
     silent = [attempt for blob in blobs for attempt in blob.attempts if _open_ended(attempt)]
+    if push:
+        return bool(worked) and not silent
     pods = bool(seen.cluster.healthy) or (seen.cluster.complete and not seen.cluster.unreadable)
     logged = any(good for *_, good in seen.log_attempts[-1:])
     return (bool(worked) and not silent) or pods or (logged and not seen.cluster.total and not blobs)

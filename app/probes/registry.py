@@ -6,8 +6,16 @@ from collections.abc import Callable, Iterable
 
 from app.model.evidence import Evidence
 from app.model.material import Material
-from app.probes import registry_manifest, registry_net, registry_ping, registry_token, registry_trust, registry_wants
-from app.probes.base import Probe, Scene
+from app.probes import (
+    registry_manifest,
+    registry_net,
+    registry_ping,
+    registry_push,
+    registry_token,
+    registry_trust,
+    registry_wants,
+)
+from app.probes.base import Probe, Scene, Want
 from app.probes.registry_scene import Registry, registry_of
 
 
@@ -16,6 +24,10 @@ def _reads(read: Callable[[Registry], Iterable[Evidence]]) -> Callable[[Material
         return tuple(read(registry_of(material, scene)))
 
     return from_material
+
+
+def _both(*wants: Callable[[Material, Scene], Iterable[Want]]) -> Callable[[Material, Scene], Iterable[Want]]:
+    return lambda material, scene: (want for one in wants for want in one(material, scene))
 
 
 def _ping(registry: Registry) -> Iterable[Evidence]:
@@ -103,10 +115,13 @@ PROBES: tuple[Probe, ...] = (
         "token.login",
         ("token.login", "token.login_ms", "token.login_trimmed", "token.login_fields", "token.sub", "token.actions"),
         _reads(registry_token.login),
-        registry_wants.login,
+        _both(registry_wants.login, registry_push.login),
     ),
     Probe(
-        "bearer.probe", ("bearer.refused_share", "bearer.per_pod"), _reads(registry_token.bearer), registry_wants.bearer
+        "bearer.probe",
+        ("bearer.refused_share", "bearer.per_pod"),
+        _reads(registry_token.bearer),
+        _both(registry_wants.bearer, registry_push.bearer),
     ),
     Probe(
         "manifest.get",
@@ -137,5 +152,5 @@ PROBES: tuple[Probe, ...] = (
         _reads(registry_manifest.upstream),
         registry_wants.upstream,
     ),
-    Probe("upload.start", ("upload.location_ok",), _reads(registry_manifest.upload)),
+    Probe("upload.start", ("upload.location_ok",), _reads(registry_manifest.upload), registry_push.upload),
 )

@@ -333,15 +333,23 @@ def upload(registry: Registry) -> Iterable[Evidence]:
             or "location" not in exchange.headers
         ):
             continue
-        there, here = place_of_url(exchange.headers["location"]), place_of_url(exchange.url)
-        if there is not None and (here is None or not here.scheme):
+        right = location_is_right(exchange)
+        if right is None:
             continue
-        right = there is None or (
-            here is not None
-            and (there.scheme or here.scheme) == here.scheme
-            and there.host == here.host
-            and there.effective_port == here.effective_port
-        )
         yield evidence(
             "upload.start", seen, {"upload.location_ok": right}, target=registry.target(), of=Of.THIS, price=Price.WRITE
         )
+
+
+def location_is_right(exchange: Exchange) -> bool | None:
+    """Whether `Location` has the scheme, host and port that were dialled, or none; None where that cannot be told."""
+    there, here = place_of_url(exchange.headers.get("location", "")), place_of_url(exchange.url)
+    if there is None:
+        return True if "location" in exchange.headers else None
+    if here is None or not here.scheme:
+        return None
+    return (
+        (there.scheme or here.scheme) == here.scheme
+        and there.host == here.host
+        and there.effective_port == here.effective_port
+    )

@@ -95,7 +95,7 @@ def network(material: Material, scene: Scene) -> Iterable[Want]:
     place = registry.place
     if place is None:
         return
-    host = _api_host(place)
+    host = api_host(place)
     yield from _by_address(material, scene, registry, place)
     for vantage in vantages(material, scene):
         anchors_pem, anchors_name = _anchors(material, vantage, place)
@@ -145,7 +145,7 @@ def _by_address(material: Material, scene: Scene, registry: Registry, place: Pla
     shown = any(seen.node and seen.exchange.tls is not None and seen.exchange.tls.chain for seen in registry.ours)
     address = next((found for node in scene.incident.nodes for found in _resolved(material, node, place.host)), "")
     if shown and address:
-        url = f"https://{_api_host(place)}/v2/"
+        url = f"https://{api_host(place)}/v2/"
         yield Fetch(HttpRequest(url, vantage="operator", purpose="tls", address=address, timeout=4.0))
 
 
@@ -166,18 +166,18 @@ def _other_ports(registry: Registry, place: Place) -> Iterable[Want]:
                 yield Fetch(HttpRequest(url, vantage="operator", purpose="ping", timeout=4.0))
 
 
-def _api_host(place: Place) -> str:
+def api_host(place: Place) -> str:
     return _HUB_API if place.host in HUB else str(place)
 
 
-def _base(registry: Registry, place: Place) -> str:
+def base_url(registry: Registry, place: Place) -> str:
     """Scheme and host of the API: plain HTTP only where that port was seen to speak it and nothing else."""
     spoken = {
         spoken
         for seen in registry.ours
         if seen.exchange.purpose == "ping" and (spoken := speaks_plain_http(seen.exchange)) is not None
     }
-    return f"{'http' if spoken == {True} else 'https'}://{_api_host(place)}"
+    return f"{'http' if spoken == {True} else 'https'}://{api_host(place)}"
 
 
 def _get(
@@ -258,14 +258,14 @@ def realm(material: Material, scene: Scene) -> Iterable[Want]:
     registry = registry_of(material, scene)
     if registry.challenge is None or registry.realm is None:
         return
-    url = _token_url(registry)
+    url = token_url(registry)
     for vantage in vantages(material, scene):
         if not _asked(registry, url, vantage):
             anchors_pem, anchors_name = _anchors(material, vantage, registry.place or registry.realm)
             yield Fetch(_get(url, vantage, "token", anchors_pem, anchors_name))
 
 
-def _token_url(registry: Registry, scope: str = "") -> str:
+def token_url(registry: Registry, scope: str = "") -> str:
     challenge = registry.challenge
     if challenge is None:
         return ""
@@ -283,12 +283,12 @@ def tokens(material: Material, scene: Scene) -> Iterable[Want]:
     answers = minted(registry)[0]
     vantage, pem, name = desk(material, scene)
     if registry.challenge is not None and registry.realm is not None:
-        url = _token_url(registry, _scope(image, scene))
+        url = token_url(registry, scope_of(image, scene))
         asked = sum(1 for seen in registry.seen if seen.exchange.url == url and not seen.exchange.login)
         if len({one.seen.kid for one in answers if one.seen.kid}) < 2 and asked < CONNECTIONS:
             yield Fetch(_get(url, vantage, "token", pem, name), times=CONNECTIONS - asked)
     if scene.harbor is not None and scene.harbor.kube and scene.harbor.namespace:
-        query = {"service": "harbor-registry", "scope": _scope(image, scene)}
+        query = {"service": "harbor-registry", "scope": scope_of(image, scene)}
         for pod in ready_pods(material):
             document = f"harbor/core-token-{pod}.json"
             if material.get(document) is None:
@@ -296,7 +296,17 @@ def tokens(material: Material, scene: Scene) -> Iterable[Want]:
                 yield KubeGet(path, document, query, cluster="harbor")
 
 
-def _scope(image: Image, scene: Scene) -> str:
+def tokens_again(material: Material, scene: Scene) -> Iterable[Want]:
+    """The same count once more, some minutes later; only where two keys were seen, since one key proves nothing by lasting."""
+    registry, image = registry_of(material, scene), image_of(scene)
+    kids = {one.seen.kid for one in minted(registry)[0] if one.seen.kid}
+    if image is None or len(kids) < 2 or registry.challenge is None or registry.realm is None:
+        return
+    vantage, pem, name = desk(material, scene)
+    yield Fetch(_get(token_url(registry, scope_of(image, scene)), vantage, "token", pem, name), times=CONNECTIONS)
+
+
+def scope_of(image: Image, scene: Scene) -> str:
     return f"repository:{image.repository}:{'pull,push' if scene.incident.action == 'push' else 'pull'}"
 
 
@@ -306,9 +316,9 @@ def login(material: Material, scene: Scene) -> Iterable[Want]:
         return
     registry = registry_of(material, scene)
     image = image_of(scene)
-    if registry.challenge is None or not _may_send(registry):
+    if registry.challenge is None or not may_send(registry):
         return
-    scopeless = _token_url(registry)
+    scopeless = token_url(registry)
     vantage, pem, name = desk(material, scene)
     for secret, entries in _secrets(material, scene).items():
         mine = [
@@ -321,7 +331,7 @@ def login(material: Material, scene: Scene) -> Iterable[Want]:
         if not bare:
             yield _priced(_get(scopeless, vantage, "token-login", pem, name), scene, secret)
         elif bare[-1].status == 200 and image is not None and len(exact) == len(bare):
-            scoped = _token_url(registry, _scope(image, scene))
+            scoped = token_url(registry, scope_of(image, scene))
             yield _priced(_get(scoped, vantage, "token-login", pem, name), scene, secret)
         elif bare[-1].status == 401:
             broken = {
@@ -337,7 +347,7 @@ def _priced(request: HttpRequest, scene: Scene, secret: str, variant: str = "exa
     return Fetch(request, secret=secret, image=scene.incident.image or "", variant=variant, price=Price.CREDENTIAL)
 
 
-def _may_send(registry: Registry) -> bool:
+def may_send(registry: Registry) -> bool:
     """A login goes only over TLS, to the registry itself or to a realm on the same site."""
     realm_place, place = registry.realm, registry.place
     if realm_place is None or place is None or realm_place.scheme != "https":
@@ -367,9 +377,9 @@ def manifest(material: Material, scene: Scene) -> Iterable[Want]:
     """HEAD, then GET of the image's manifest: anonymously, and with the pull secret where that is allowed."""
     registry = registry_of(material, scene)
     image, place = image_of(scene), registry.place
-    if image is None or place is None or not _answers(registry):
+    if image is None or place is None or not answers(registry):
         return
-    url = f"{_base(registry, place)}/v2/{image.repository}/manifests/{image.reference}"
+    url = f"{base_url(registry, place)}/v2/{image.repository}/manifests/{image.reference}"
     vantage, pem, name = desk(material, scene)
     for method in ("HEAD", "GET"):
         if not any(
@@ -377,7 +387,7 @@ def manifest(material: Material, scene: Scene) -> Iterable[Want]:
             for seen in registry.seen
         ):
             yield Fetch(_get(url, vantage, "manifest-anon", pem, name, method))
-    if not scene.try_credentials or not _may_send(registry):
+    if not scene.try_credentials or not may_send(registry):
         return
     for secret in _secrets(material, scene):
         if _worked(registry, secret):
@@ -391,7 +401,7 @@ def manifest(material: Material, scene: Scene) -> Iterable[Want]:
                     yield _priced(_get(url, vantage, "manifest-login", pem, name, method), scene, secret)
 
 
-def _answers(registry: Registry) -> bool:
+def answers(registry: Registry) -> bool:
     return any(seen.exchange.status is not None and seen.exchange.purpose == "ping" for seen in registry.ours)
 
 
@@ -455,7 +465,7 @@ def config_blob(material: Material, scene: Scene) -> Iterable[Want]:
             and content_facts(exchange.body, "").get("manifest.kind") == "single"
         ):
             digest = _config_digest(exchange.body)
-            url = f"{_base(registry, place)}/v2/{image.repository}/blobs/{digest}"
+            url = f"{base_url(registry, place)}/v2/{image.repository}/blobs/{digest}"
             vantage, pem, name = desk(material, scene)
             if digest and not _asked(registry, url, vantage):
                 secret = exchange.login.removeprefix("secret ") if exchange.login.startswith("secret ") else ""
@@ -484,14 +494,14 @@ def bearer(material: Material, scene: Scene) -> Iterable[Want]:
     registry = registry_of(material, scene)
     place = registry.place
     harbor = registry.challenge is not None and registry.challenge.service == "harbor-registry"
-    if not scene.try_credentials or place is None or not harbor or not _may_send(registry):
+    if not scene.try_credentials or place is None or not harbor or not may_send(registry):
         return
     if any(seen.exchange.purpose == "bearer" for seen in registry.ours):
         return
     for secret in _secrets(material, scene):
         if _worked(registry, secret):
             vantage, pem, name = desk(material, scene)
-            request = _get(f"https://{_api_host(place)}/v2/", vantage, "bearer", pem, name)
+            request = _get(f"https://{api_host(place)}/v2/", vantage, "bearer", pem, name)
             yield Fetch(
                 request, secret=secret, image=scene.incident.image or "", times=CONNECTIONS, price=Price.CREDENTIAL
             )

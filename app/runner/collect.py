@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
+from app.errors import RefusedError
 from app.model.evidence import Outcome, Price
 from app.model.exchange import Exchange
 from app.model.material import Document, Material
@@ -35,6 +36,16 @@ class Credentials(Protocol):
         """What a try came to."""
 
 
+class Uploads(Protocol):
+    """Starts an upload and cancels it: a write, so the gateway implements it."""
+
+    def allow_upload(self, registry: str) -> None:
+        """The operator consents for this registry, `host[:port]`."""
+
+    async def try_upload(self, request: HttpRequest, at: float) -> Exchange:
+        """The registry's answer. Raises RefusedError without consent."""
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """What there is to ask: the live clients, or the simulated cluster."""
@@ -45,6 +56,7 @@ class World:
     nodes: Nodes | None = None
     http: Http | None = None
     credentials: Credentials | None = None
+    uploads: Uploads | None = None
     jobs: int = 4
     probe_timeout: float = 15.0
 
@@ -78,7 +90,8 @@ class Collector:
         `keep` is called whenever more is known; `renew` gives the scene as the material then shows it.
         """
         for _ in range(_ROUNDS):
-            wants = self._new(want for probe in probes for want in probe.wants(material, scene))
+            # In a thread, since it reads the whole material and keys are to be answered meanwhile.
+            wants = await asyncio.to_thread(self._wanted, material, scene, probes)
             if not wants:
                 break
             material = await self._round(material, wants, keep)
@@ -86,9 +99,16 @@ class Collector:
                 scene = renew(material, scene)
         return material
 
+    async def repeat(self, material: Material, wants: Sequence[Want], keep: Callable[[Material], None]) -> Material:
+        """Ask for these although they were asked for before: a measurement that has to be taken twice."""
+        return await self._round(material, wants, keep)
+
     def forget_nodes(self) -> None:
         """Ask nodes again for everything: a host key was accepted, so what was refused may be there now."""
         self.asked = {key for key in self.asked if not isinstance(key, NodeItem)}
+
+    def _wanted(self, material: Material, scene: Scene, probes: Sequence[Probe]) -> list[Want]:
+        return self._new(want for probe in probes for want in probe.wants(material, scene))
 
     def _new(self, wants: Iterable[Want]) -> list[Want]:
         fresh = []
@@ -200,7 +220,10 @@ class Collector:
     async def _fetch_all(self, material: Material, fetches: Sequence[Fetch], done: int, total: int) -> Material:
         """Anonymous requests side by side; those with a credential one after the other, since each failing try counts."""
         free = [fetch for fetch in fetches if not fetch.secret]
-        priced = [fetch for fetch in fetches if fetch.secret]
+        # A login is first tried where its refusal tells most.
+        priced = sorted(
+            (fetch for fetch in fetches if fetch.secret), key=lambda fetch: fetch.request.purpose != "token-login"
+        )
         limit = asyncio.Semaphore(8)
 
         async def one(fetch: Fetch) -> list[Exchange]:
@@ -238,7 +261,8 @@ class Collector:
                 exchange = await self._exchange(request, credential)
                 found.append(exchange)
                 if self.world.credentials:
-                    self.world.credentials.note(credential, request, exchange.status)
+                    # With a Bearer token the login itself was accepted: what was refused then is the right.
+                    self.world.credentials.note(credential, request, None if exchange.bearer else exchange.status)
             material = _with_exchanges(
                 material, [exchange for exchange in found if not exchange.error.startswith("skipped:")]
             )
@@ -248,10 +272,24 @@ class Collector:
 
     async def _exchange(self, request: HttpRequest, credential: Credential | None) -> Exchange:
         assert self.world.http is not None  # noqa: S101 - `_round` asks only with one
-        exchange = await self.world.http.exchange(request)
+        if request.purpose == "upload":
+            exchange = await self._upload(request)
+        else:
+            exchange = await self.world.http.exchange(request)
         return (
             replace(exchange, login=credential.origin, login_variant=request.login_variant) if credential else exchange
         )
+
+
+    async def _upload(self, request: HttpRequest) -> Exchange:
+        now = self.world.clock.now()
+        refused = Exchange(request.url, request.method, request.vantage, request.purpose, taken_at=now)
+        if self.world.uploads is None:
+            return replace(refused, error="no upload may be started in this run")
+        try:
+            return await self.world.uploads.try_upload(request, now)
+        except RefusedError as error:
+            return replace(refused, error=error.what)
 
 
 def _key(want: Want) -> object:

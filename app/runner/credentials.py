@@ -6,18 +6,25 @@ import base64
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from app.model.material import Material
 from app.parsers.dockerconfig import LoginEntry, normalise_repository, ordered_matches, parse_dockerconfig
 from app.parsers.kube_objects import objects_of
 from app.ports import Credential, HttpRequest
-from app.probes.base import Fetch
+from app.probes.base import PUSH_LOGIN, Fetch
 
 HARBOR_API: Final = "harbor-api"
 """Name of the login that the operator gave for Harbor's API."""
 _KEYS: Final = {"kubernetes.io/dockerconfigjson": ".dockerconfigjson", "kubernetes.io/dockercfg": ".dockercfg"}
+
+
+class Logins(Protocol):
+    """The operator's own logins, as docker keeps them."""
+
+    def find(self, image: str) -> tuple[Credential | None, str]:
+        """(login for the image's registry, why there is none)."""
 
 
 @dataclass(slots=True)
@@ -27,9 +34,15 @@ class Budget:
     allowed: bool = False
     """Whether pull secrets may be tried at all."""
     harbor: Credential | None = None
+    push: Credential | None = None
+    """The login of the failing push, where the operator named one."""
+    docker: Logins | None = None
+    """Where to look for it else."""
     plain_http: bool = False
     """Consent to send a password without TLS."""
     failed: dict[tuple[str, str], int] = field(default_factory=dict)
+    worked: set[str] = field(default_factory=set, repr=False)
+    """Logins that a token service accepted; the push's own then also reads Harbor's API, where none was given for it."""
     used: dict[str, int] = field(default_factory=dict)
     """Origin → number of uses, for the connections screen."""
 
@@ -43,7 +56,12 @@ class Budget:
         if url.scheme != "https" and not self.plain_http:
             return None, "a password goes over TLS only, unless you consent"
         if fetch.secret == HARBOR_API:
-            return (self.harbor, "") if self.harbor else (None, "no login for Harbor's API was given")
+            login = self.harbor or (self.push if self.push and _mark(self.push) in self.worked else None)
+            if login and self.failed.get((_mark(login), f"{url.netloc} api")):
+                return None, "the login for Harbor's API was refused once; it is not tried again"
+            return (login, "") if login else (None, "no login for Harbor's API was given")
+        if fetch.secret == PUSH_LOGIN:
+            return self._push(fetch, url.hostname or "", url.netloc)
         if not self.allowed:
             return None, "no consent to try a credential"
         if fetch.image and not same_site(url.hostname or "", fetch.image):
@@ -61,11 +79,29 @@ class Budget:
             return None, "this credential has failed once against this realm; it is not tried again"
         return credential, ""
 
+    def _push(self, fetch: Fetch, host: str, place: str) -> tuple[Credential | None, str]:
+        """The login with which the operator pushes. Its want is only there with consent."""
+        if not same_site(host, fetch.image):
+            return None, f"{place} is on another site than the registry; a password is not sent there"
+        credential, why = self.push, "no login for the push was given"
+        if credential is None and self.docker is not None:
+            credential, why = self.docker.find(fetch.image)
+        if credential is None:
+            return None, why
+        if self.failed.get((_mark(credential), place)):
+            return None, "this login has failed once against this realm; it is not tried again"
+        return credential, ""
+
     def note(self, credential: Credential, request: HttpRequest, status: int | None) -> None:
         """Count the use, and a refusal against the budget."""
         self.used[credential.origin] = self.used.get(credential.origin, 0) + 1
-        if status in (401, 403):
-            key = (_mark(credential), urlsplit(request.url).netloc)
+        if status == 200 and request.purpose == "token-login":
+            self.worked.add(_mark(credential))
+        # Harbor's API answers 403 to a login that is good and has not the right.
+        if status == 401 or (status == 403 and request.purpose != "api"):
+            # The API takes Basic where the token service is the one that judges: its refusal is one of its own.
+            place = urlsplit(request.url).netloc + (" api" if request.purpose == "api" else "")
+            key = (_mark(credential), place)
             self.failed[key] = self.failed.get(key, 0) + 1
 
     def lines(self) -> tuple[str, ...]:

@@ -86,6 +86,8 @@ class Fixing:
             self.investigation.selection,
             self.investigation.try_credentials or opened.scene.try_credentials,
             push=opened.scene.incident.action == "push",
+            try_upload=self.investigation.try_upload or opened.scene.try_upload,
+            push_account=self.investigation.push_account,
             retry=(lambda pods: self.retry(opened, standing, pods)) if retry_pods else None,
             wait=wait,
             say=say,

@@ -19,6 +19,7 @@ from app.model.target import Target
 from app.parsers.dockerconfig import normalise_repository
 from app.parsers.kube_objects import objects_of
 from app.ports import KubeApi
+from app.probes.registry_push import upload_accepted
 from app.rulebook.book import Rulebook
 from app.runner.assemble import Ask
 from app.runner.collect import World
@@ -56,6 +57,11 @@ class Verifier:
     selection: Selection = field(default_factory=Selection)
     try_credentials: bool = False
     push: bool = False
+    try_upload: bool = False
+    """Consent: a push is verified by an upload that is started and cancelled."""
+    push_account: str = ""
+    accepted: bool | None = None
+    """Whether that upload was accepted."""
     retry: Retry | None = None
     wait: float = WAIT
     seconds: float = 60.0
@@ -68,13 +74,20 @@ class Verifier:
         gone, seen = await self.probe(plan)
         pods, anew = _pods(plan, target, self.incident)
         if not pods:
-            return Verified(gone, seen, probe=gone, event=None)
+            return self._pushed(gone, seen)
         event, told = await self.event(pods, anew=anew)
         if event and not gone:
             # An event of before may have spoken for it; with the pods started the reading is made once more.
             gone, seen = await self.probe(plan)
         works = gone and event is not False
         return Verified(works, "; ".join(word for word in (told, seen) if word), probe=gone, event=event)
+
+    def _pushed(self, gone: bool, seen: str) -> Verified:
+        """No pod waits. For a push the event is the upload that was started, where there was consent for it."""
+        if self.accepted is None:
+            return Verified(gone, seen, probe=gone, event=None)
+        told = "an upload was started and cancelled" if self.accepted else "the registry refuses the start of an upload"
+        return Verified(gone and self.accepted, f"{told}; {seen}", probe=gone, event=self.accepted)
 
     # --- the evidence ---
 
@@ -86,6 +99,8 @@ class Verifier:
             harbor_namespace=self.harbor_namespace,
             selection=self.selection,
             try_credentials=self.try_credentials,
+            try_upload=self.try_upload and self.push,
+            push_account=self.push_account if self.push else "",
         )
         await investigation.scan()
         ask = Ask(push=self.incident.image, image=self.incident.image) if self.push else Ask()
@@ -97,6 +112,8 @@ class Verifier:
         for item in opened:
             await investigation.collect(item, seconds=self.seconds)
             case = investigation.judged(item).case
+            if self.push:
+                self.accepted = upload_accepted(item.material, item.scene)
             step = advance(self.rulebook, case, interactive=False)
             # Without the pasted text a finding may explain nothing seen any more; it then stands among what was noticed.
             left = self._left((*step.standings, *step.also_noticed))
