@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from app.engine.advance import advance
 from app.model.case import Case, Objection
 from app.model.evidence import Evidence, Outcome
 from app.model.material import Document, Material
-from app.model.standing import Collect, Step
+from app.model.standing import Certainty, Collect, Done, Step
 from app.model.target import Target
 from app.probes import ALL, BY_ID
 from app.probes.base import HarborPlace, Probe, Scene
 from app.probes.harbor import locate_harbor
 from app.probes.incidents import variables_again
+from app.probes.registry_push import upload_hosts, with_own_try
+from app.probes.registry_wants import tokens_again
 from app.rulebook.book import Rulebook
 from app.runner.assemble import Ask, Judged, case_of, read_all, scenes
 from app.runner.collect import Collector, Progress, World
@@ -23,6 +26,28 @@ from app.runner.scan import Selection, scan
 
 PRICED = frozenset({"token.login", "bearer.probe", "upload.start"})
 """Probes that use a credential or write; they wait for consent."""
+
+_FIRST: Final = (
+    (
+        ("tls.", "trust.", "ping.", "realm.", "token.", "bearer.", "manifest.", "blob.", "upstream.", "upload.", "harbor.",
+         "project.", "artifact.", "robot.", "endpoint.", "image.known", "clock."),
+        ("tcp.probe", "trust.verify"),
+    ),
+    (("token.login", "bearer."), ("secret.read", "secret.login", "secret.around")),
+    (("core.exec", "core.logs", "token.anon", "harbor.", "registry.", "proxy.log"), ("core.pods",)),
+    (("clock.",), ("harbor.api",)),
+    (("content.",), ("disk.read",)),
+)  # fmt: skip
+"""Beginnings of probe ids → probes whose wants come first: without a connection no request is made, without a secret no try."""
+
+
+def with_needs(probes: Iterable[Probe]) -> list[Probe]:
+    """The probes with those that they build on, in the order of the catalogue."""
+    wanted = {probe.id for probe in probes}
+    for begins, needs in _FIRST:
+        if any(name.startswith(begins) for name in wanted):
+            wanted.update(needs)
+    return [probe for probe in ALL if probe.id in wanted]
 
 
 @dataclass(slots=True)
@@ -36,6 +61,8 @@ class Opened:
     answers: dict[str, str] = field(default_factory=dict)
     objections: list[Objection] = field(default_factory=list)
     extra: list[Evidence] = field(default_factory=list)
+    account: str = ""
+    """Who pushes, where the operator named the login for this run."""
     declined: set[str] = field(default_factory=set)
     """Probes whose price the operator did not want to pay."""
     case: Case | None = None
@@ -47,10 +74,12 @@ class Opened:
         self.material = material
 
     def renew(self, material: Material, scene: Scene) -> Scene:
-        """The scene with the variables that have become known: which account the pods use, which mirror answers."""
-        self.scene = replace(
-            scene, variables={**scene.variables, **variables_again(material, scene.incident)}, now=self.scene.now
-        )
+        """The scene with what has become known: which account is used, which mirror answers, what our own try met."""
+        incident = with_own_try(material, scene)
+        variables = {**scene.variables, **variables_again(material, incident)}
+        if self.account and incident.action == "push":
+            variables.setdefault("account", self.account)
+        self.scene = replace(scene, incident=incident, variables=variables, now=self.scene.now)
         return self.scene
 
 
@@ -66,6 +95,10 @@ class Investigation:
     harbor_namespace: str = ""
     selection: Selection = field(default_factory=Selection)
     try_credentials: bool = False
+    try_upload: bool = False
+    """Consent to start and cancel an upload for a failing push."""
+    push_account: str = ""
+    """The account of the push's login, where the operator named one: it may be used once."""
     opened: dict[str, Opened] = field(default_factory=dict)
     pinned: set[str] = field(default_factory=set)
     """Incidents that no scan gives: pasted, described. A refresh keeps them."""
@@ -89,14 +122,16 @@ class Investigation:
             vantage=self.vantage,
             now=self._now() if wanted.now is None else wanted.now,
             try_credentials=self.try_credentials,
+            push_login=bool(self.push_account),
+            try_upload=self.try_upload,
         )
         found: list[Opened] = []
         for scene in scenes(self.material, wanted):
-            placed = self._placed(scene)
+            placed = self.placed(scene)
             known = self.opened.get(scene.incident.id)
             if known is None:
                 collector = Collector(self.world) if self.world is not None else None
-                known = Opened(placed, self.material, collector, self.given)
+                known = Opened(placed, self.material, collector, self.given, account=self.push_account)
                 self.opened[scene.incident.id] = known
             else:
                 known.scene = placed
@@ -104,9 +139,12 @@ class Investigation:
             found.append(known)
         current = {item.scene.incident.id for item in found}
         self.opened = {name: item for name, item in self.opened.items() if name in current or name in self.pinned}
+        for name in self.pinned & set(self.opened):
+            self.opened[name].scene = self.placed(self.opened[name].scene)
         return found
 
-    def _placed(self, scene: Scene) -> Scene:
+    def placed(self, scene: Scene) -> Scene:
+        """The scene with the place where Harbor runs, as far as the scan shows it."""
         if scene.harbor is not None:
             return scene
         place = locate_harbor(self.material, scene.incident.registry or "")
@@ -129,8 +167,12 @@ class Investigation:
             return
         if progress is not None:
             opened.collector.progress = progress
-        chosen = ALL if probes is None else probes
-        if not self.try_credentials and not opened.scene.try_credentials:
+        chosen = ALL if probes is None else with_needs(probes)
+        scene = opened.scene
+        if scene.try_upload and self.world is not None and self.world.uploads is not None:
+            for host in upload_hosts(scene.incident.registry or ""):
+                self.world.uploads.allow_upload(host)
+        if not (self.try_credentials or scene.try_credentials or scene.push_login or scene.try_upload):
             chosen = [probe for probe in chosen if probe.id not in PRICED or probe.id == "bearer.probe"]
         try:
             async with asyncio.timeout(seconds):
@@ -141,8 +183,7 @@ class Investigation:
             opened.material = opened.material.with_documents(
                 [Document("run.txt", detail=f"the run ended after {seconds:g} s; what came later is not known")]
             )
-        again = variables_again(opened.material, opened.scene.incident)
-        opened.scene = replace(opened.scene, variables={**opened.scene.variables, **again})
+        opened.renew(opened.material, opened.scene)
         if self.world is not None:
             opened.scene = replace(opened.scene, now=self.world.clock.now())
 
@@ -153,9 +194,13 @@ class Investigation:
         progress: Progress | None = None,
         seconds: float | None = None,
         interactive: bool = True,
+        step: Step | None = None,
     ) -> None:
-        """Collect what the step asks for; not `interactive`: go on past questions that evidence cannot answer."""
-        step = self.judge(opened, interactive=interactive)
+        """Collect what the step (judged now, when it is not given) asks for.
+
+        Not `interactive`: go on past questions that evidence cannot answer.
+        """
+        step = step or self.judge(opened, interactive=interactive)
         if isinstance(step.next, Collect):
             await self.collect(
                 opened,
@@ -163,7 +208,19 @@ class Investigation:
                 progress=progress,
                 seconds=seconds,
             )
-            opened.extra.extend(self._marks(step.next, opened))
+            opened.extra.extend(await asyncio.to_thread(lambda wanted=step.next: list(self._marks(wanted, opened))))
+
+    def lasts(self, opened: Opened) -> bool:
+        """Whether a second count of token keys, some minutes later, could tell more than the first."""
+        return opened.collector is not None and any(tokens_again(opened.material, opened.scene))
+
+    async def again(self, opened: Opened) -> None:
+        """That second count."""
+        wants = list(tokens_again(opened.material, opened.scene))
+        if opened.collector is not None and wants:
+            opened.material = await opened.collector.repeat(opened.material, wants, opened.keep)
+            if self.world is not None:
+                opened.scene = replace(opened.scene, now=self.world.clock.now())
 
     def _marks(self, wanted: Collect, opened: Opened) -> Iterable[Evidence]:
         """A probe that had nothing to read leaves a record, so that the walk does not ask for it again."""
@@ -183,14 +240,28 @@ class Investigation:
 
     def price_of(self, opened: Opened, step: Step) -> tuple[str, ...]:
         """Probes of the next collection that have a price and no consent yet."""
-        if not isinstance(step.next, Collect) or opened.scene.try_credentials:
+        if not isinstance(step.next, Collect):
             return ()
-        return tuple(probe for probe, _ in step.next.wanted if probe in PRICED and probe not in opened.declined)
+        scene = opened.scene
+        agreed = {"upload.start"} if scene.try_upload else set()
+        if scene.try_credentials or (scene.push_login and scene.incident.action == "push"):
+            agreed |= PRICED - {"upload.start"}
+        return tuple(
+            probe
+            for probe, _ in step.next.wanted
+            if probe in PRICED and probe not in opened.declined and probe not in agreed
+        )
 
-    def consent(self, opened: Opened) -> None:
-        """From here on each pull secret may be tried once."""
-        opened.scene = replace(opened.scene, try_credentials=True)
-        if self.world is not None and self.world.credentials is not None:
+    def consent(self, opened: Opened, probes: Iterable[str] = ()) -> None:
+        """From here on each login may be tried once; with `upload.start` among the probes an upload may be started, too."""
+        upload = "upload.start" in probes
+        only = upload and not [probe for probe in probes if probe != "upload.start"]
+        opened.scene = replace(
+            opened.scene,
+            try_credentials=opened.scene.try_credentials or not only,
+            try_upload=opened.scene.try_upload or upload,
+        )
+        if not only and self.world is not None and self.world.credentials is not None:
             self.world.credentials.allow()
 
     def decline(self, opened: Opened, probes: Iterable[str]) -> None:
@@ -219,6 +290,40 @@ class Investigation:
         opened.case = self._case(opened)
         opened.step = advance(self.rulebook, opened.case, interactive=interactive)
         return opened.step
+
+    def next_step(self, opened: Opened, *, auto: bool, go_on: bool = False) -> Step:
+        """Judge, and say what comes next for an operator at the screen.
+
+        Step by step the questions come in their order. On its own (`auto`) the walk first reads all that is free, then
+        offers what has a price, and asks the operator last. A proven finding ends it before price and questions, unless
+        the operator wants to `go_on`.
+        """
+        if not auto:
+            return self.judge(opened)
+        step = self.judge(opened, interactive=False)
+        free = self._free(opened, step)
+        if free is not None:
+            step = replace(step, next=free)
+        elif not go_on and step.standings and step.standings[0].certainty is Certainty.PROVEN:
+            answered = tuple(question for question in step.path if question.by in ("evidence", "operator"))
+            step = replace(step, path=answered, next=Done("the cause is proven"))
+        elif not isinstance(step.next, Collect):
+            step = self.judge(opened)
+        opened.step = step
+        return step
+
+    def _free(self, opened: Opened, step: Step) -> Collect | None:
+        """What can be read at no price: the step's own wish, or the next one behind what has a price."""
+        if not isinstance(step.next, Collect):
+            return None
+        if not self.price_of(opened, step):
+            return step.next
+        assert opened.case is not None  # noqa: S101 - the caller has just judged
+        without = [Evidence(probe, vantage=opened.scene.vantage, outcome=Outcome.SKIPPED) for probe in sorted(PRICED)]
+        beside = advance(
+            self.rulebook, replace(opened.case, evidence=(*opened.case.evidence, *without)), interactive=False
+        )
+        return beside.next if isinstance(beside.next, Collect) else None
 
     def judged(self, opened: Opened, *, interactive: bool = False) -> Judged:
         """The same for output."""
