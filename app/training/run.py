@@ -24,7 +24,7 @@ BROKEN_FOR = 25 * 60.0
 """Seconds between the fault and the page."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class PracticeRun:
     """One run. Its parts are those of the runner's `World`: `clock`, `kube`, `nodes`, `http`."""
 

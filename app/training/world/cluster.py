@@ -75,11 +75,8 @@ class Cluster:
 
     def all(self, plural: str, namespace: str | None = None) -> list[Object]:
         """Stored objects of a kind by namespace and name."""
-        return [
-            item
-            for (kind, space, _), item in sorted(self.objects.items())
-            if kind == plural and namespace in (None, space)
-        ]
+        keys = [key for key in self.objects if key[0] == plural and namespace in (None, key[1])]
+        return [self.objects[key] for key in sorted(keys)]
 
     def listed(self, place: Place, query: Mapping[str, str]) -> Object:
         """A List, with field and label selectors."""

@@ -37,12 +37,14 @@ class Controllers:
         expire(self.state)
 
     def wait(self, seconds: float) -> None:
-        """Let time pass in steps, so that every back-off ends in its turn."""
-        left = seconds
-        while left > 0:
-            step = min(left, 5.0)
-            self.state.clock.move(step)
-            left -= step
+        """Let time pass, from the end of one back-off to the next, so that each try comes in its turn."""
+        end = self.state.clock.seconds + seconds
+        while self.state.clock.seconds < end:
+            waiting = [pod["metadata"]["uid"] for pod in self.state.cluster.all("pods") if not is_ready(pod)]
+            due = [self.memory[uid]["next"] for uid in waiting if uid in self.memory]
+            left = end - self.state.clock.seconds
+            until = min((moment - self.state.now() for moment in due), default=left)
+            self.state.clock.move(min(left, max(until, 1.0)))
             self.settle()
 
     # --- Deployments ---

@@ -208,7 +208,7 @@ class Counts:
     requests: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class State:
     """The whole world."""
 
