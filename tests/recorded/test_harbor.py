@@ -71,7 +71,7 @@ FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("push-project-missing-crane", {"project.exists": [False]}),
     ("proxy-credential-rotated-containerd2", {"core.log": {"upstream-refused-login"}, "core.upstream_refused_on": ["all"], "endpoint.has_login": [True], "endpoint.status": ["healthy"]}),
     ("proxy-credential-none-containerd1.6", {"core.log": {"fallback-401"}, "endpoint.has_login": [False], "core.upstream_refused_on": []}),
-    ("proxy-upstream-down-containerd1.7", {"core.log": {"fallback-network"}}),
+    ("proxy-upstream-down-containerd1.7", {"core.log": {"fallback-network", "fallback-refused"}}),
     ("proxy-upstream-silent-containerd1.7", {"core.log": {"fallback-network"}}),
     ("proxy-endpoint-http-containerd1.7", {"endpoint.scheme": ["http"], "project.proxy_of": ["other"]}),
     ("policy-unscanned-containerd2", {"project.policy": [("vul",)]}),
@@ -173,7 +173,7 @@ OBSERVED: list[tuple[str, dict[str, Any]]] = [
     ("o044", {"registry.log": {"upload-secret"}}),
     ("o048", {"core.log": {"token-expired"}}),
     ("o054", {"harbor.read_only": [True], "core.log": set()}),
-    ("o060", {"core.log": {"fallback-network"}}),
+    ("o060", {"core.log": {"fallback-network", "fallback-refused"}}),
 ]  # fmt: skip
 
 
