@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 
 from app.bootstrap import build_run
 from app.commands.flags import add_kube, add_output, add_run, add_ssh, parser
-from app.commands.writing import build_fixing, journal
+from app.commands.writing import build_fixing, journal, reach
 from app.errors import RefusedError, UsageError
 from app.files import load_rulebook
 from app.fixes.journal import Applied
+from app.model.target import Target
 
 
 def flags() -> argparse.ArgumentParser:
@@ -60,7 +61,10 @@ async def _undo(options: argparse.Namespace, applied: Applied) -> int:
         options.context = applied.context
     built = build_run(options, rulebook)
     try:
-        gateway = build_fixing(built, registry=options.registry).gateway
+        registry = options.registry or _registry_of(applied.plan)
+        # Harbor's API is put back through whatever way leads to it, as when it was changed.
+        opened = await reach(built, registry) if registry and options.harbor_user else None
+        gateway = build_fixing(built, opened, registry).gateway
         gateway.unlock(options.write)
         lines = await gateway.undo(applied.plan)
     finally:
@@ -74,6 +78,16 @@ async def _undo(options: argparse.Namespace, applied: Applied) -> int:
     else:
         print("\n".join(lines) or "nothing had been changed")
     return 0
+
+
+def _registry_of(plan: str) -> str:
+    """The registry that a plan's targets name; empty where it changed none."""
+    begun = next((event for event in journal().read(plan) if event.get("event") == "begun"), {})
+    for target in begun.get("targets", ()):
+        registry = Target.parse(str(target)).get("registry")
+        if registry:
+            return registry
+    return ""
 
 
 def _list(found: Sequence[Applied], output: str) -> None:
