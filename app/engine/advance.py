@@ -55,9 +55,10 @@ def advance(rulebook: Rulebook, case: Case, *, interactive: bool = True, symptom
     path, following = walk(
         rulebook,
         view,
-        [symptom for symptom in order if symptom not in explained] or order,
+        order,
         texts,
         interactive=interactive,
+        explained=explained if explained < set(order) else (),
     )
     if isinstance(following, Done):
         following = _separating(rulebook, view, standings) or following

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.engine.evaluate import Scope, evaluate
@@ -30,9 +30,18 @@ class _Walk:
 
 
 def walk(
-    rulebook: Rulebook, view: View, symptoms: Sequence[str], texts: Sequence[TextSeen], *, interactive: bool
+    rulebook: Rulebook,
+    view: View,
+    symptoms: Sequence[str],
+    texts: Sequence[TextSeen],
+    *,
+    interactive: bool,
+    explained: Collection[str] = (),
 ) -> tuple[tuple[Asked, ...], Collect | Ask | Done]:
-    """Follow the tree of each symptom, best ranked first, until something is not known."""
+    """Follow the tree of each symptom, best ranked first, until something is not known.
+
+    Of symptoms that a proven finding has `explained` the path shows how far evidence leads; nothing is read or asked for them.
+    """
     path: list[Asked] = []
     seen = frozenset(symptom for text in texts for symptom in text.symptoms)
     ground = _Walk(rulebook, Scope(view, INCIDENT, seen), names_of(view.case))
@@ -51,6 +60,9 @@ def walk(
                 taken = _same_answer(question, answered[question.text])
             else:
                 step, following = _answer(question, symptom, ground, interactive=interactive)
+                if symptom in explained and step.by not in ("evidence", "operator"):
+                    current = question.branches[-1].goto
+                    continue
                 path.append(step)
                 if following is not None:
                     return tuple(path), following

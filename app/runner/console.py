@@ -185,8 +185,7 @@ class Console:
             self.practice.note(f"asked: {view.step.path[-1].text}")
 
     async def set_auto(self, auto: bool) -> WalkView:
-        self.walks.auto = auto
-        return self.walks.walk()
+        return self.walks.set_auto(auto)
 
     async def answer(self, question: str, value: str) -> WalkView:
         return self.walks.answer(question, value)

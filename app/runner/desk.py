@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from app.errors import HarborPilotError, UsageError
-from app.model.evidence import OPERATOR_ANSWER, Evidence, Value
+from app.model.evidence import OPERATOR_ANSWER, Evidence, Of, Value
 from app.model.material import Material
 from app.model.standing import Ask as AskStep
-from app.model.standing import Collect, Done
+from app.model.standing import Collect, Done, Step
 from app.model.target import Target
 from app.model.view import (
     BoardView,
@@ -27,7 +27,7 @@ from app.model.view import (
 from app.probes.runtime_inputs import plan_inputs
 from app.pullplan.plan import plan_pull
 from app.rulebook.book import Rulebook, TreeBranch
-from app.rulebook.conditions import Term
+from app.rulebook.conditions import AllOf, Condition, Term, Use
 from app.runner import views
 from app.runner.assemble import Ask
 from app.runner.investigation import Investigation, Opened
@@ -79,6 +79,10 @@ class Walks:
     @property
     def rulebook(self) -> Rulebook:
         return self.investigation.rulebook
+
+    def _next(self, opened: Opened) -> Step:
+        """Judge the open incident as the operator walks it: on its own or step by step."""
+        return self.investigation.next_step(opened, auto=self.auto, go_on=opened.scene.incident.id in self.gone_on)
 
     # --- board ---
 
@@ -149,7 +153,8 @@ class Walks:
             )
         for opened in found:
             name = f"pasted-{len(self.pasted) + 1}"
-            opened.scene = replace(opened.scene, incident=replace(opened.scene.incident, id=name))
+            named = replace(opened.scene, incident=replace(opened.scene.incident, id=name))
+            opened.scene = self.investigation.placed(named)
             self.investigation.opened[name] = opened
             self.investigation.pinned.add(name)
             self.pasted[name] = pasted
@@ -175,21 +180,25 @@ class Walks:
         self.journal.note(
             "opened", incident=opened.scene.incident, variables=dict(opened.scene.variables), rules=self.rulebook.digest
         )
-        self.investigation.judge(opened)
+        self._next(opened)
         self._record(opened)
+        return self.walk()
+
+    def set_auto(self, auto: bool) -> WalkView:
+        """Let the walk read on its own, or step by step."""
+        self.auto = auto
+        self._next(self.opened())
         return self.walk()
 
     def walk(self, busy: str = "", problem: str = "") -> WalkView:
         """The walk as it stands."""
         opened = self.opened()
-        if opened.step is None:
-            self.investigation.judge(opened)
-        assert opened.step is not None  # noqa: S101 - judged just now
-        priced = self.investigation.price_of(opened, opened.step)
+        step = opened.step or self._next(opened)
+        priced = self.investigation.price_of(opened, step)
         price = self._price(opened, priced) if priced else ""
         done, total = self.counted
         return views.walk(
-            self.header(), opened, self.rulebook, number=len(opened.step.path) or 1, auto=self.auto, busy=busy,
+            self.header(), opened, self.rulebook, number=len(step.path) or 1, auto=self.auto, busy=busy,
             price=price, done=done, total=total, now=self.now(), training=self.strip(), problem=problem,
         )  # fmt: skip
 
@@ -197,7 +206,7 @@ class Walks:
         del opened
         names = ", ".join(self.rulebook.probes[probe].title for probe in probes if probe in self.rulebook.probes)
         if "upload.start" in probes:
-            return f"{names}: starts a blob upload at the registry and cancels it"
+            return f"{names}: one use of your login for the registry, starts a blob upload there and cancels it"
         return (
             f"{names}: one use of each pull secret at its own registry; a wrong password may count against the account"
         )
@@ -206,25 +215,26 @@ class Walks:
         """Collect what the step asks for; in auto-drive go on until an operator has to answer or everything is known."""
         opened = self.opened()
         while True:
-            # On its own the walk first reads all that can be read; only then is the operator asked what is left open.
-            step = self.investigation.judge(opened, interactive=not self.auto)
+            # With hundreds of nodes judging takes seconds; in a thread, so that keys are answered meanwhile.
+            step = await asyncio.to_thread(self._next, opened)
             if not isinstance(step.next, Collect):
                 break
             priced = self.investigation.price_of(opened, step)
             if priced and not consent:
                 break
             if priced:
-                self.investigation.consent(opened)
-                self.journal.note("note", text="consent: each pull secret may be tried once")
+                self.investigation.consent(opened, priced)
+                what = "an upload may be started and cancelled" if "upload.start" in priced else ""
+                if set(priced) - {"upload.start"}:
+                    what = f"{what}, " * bool(what) + "each login may be tried once"
+                self.journal.note("note", text=f"consent: {what}")
             names = ", ".join(
                 self.rulebook.probes[probe].title if probe in self.rulebook.probes else probe
                 for probe, _ in step.next.wanted
             )
             self.counted = (0, 0)
             task = asyncio.ensure_future(
-                self.investigation.collect_next(
-                    opened, progress=self._progress, seconds=90.0, interactive=not self.auto
-                )
+                self.investigation.collect_next(opened, progress=self._progress, seconds=90.0, step=step)
             )
             yield self.walk(busy=names)
             shown = self.counted
@@ -234,12 +244,11 @@ class Walks:
                     shown = self.counted
                     yield self.walk(busy=names)
             await task
-            self.investigation.judge(opened)
+            await asyncio.to_thread(self._next, opened)
             self._record(opened)
             yield self.walk(busy=names if self.auto else "")
             if not self.auto:
                 break
-        self.investigation.judge(opened)
         yield self.walk()
 
     def _progress(self, what: str, done: int, total: int) -> None:
@@ -261,15 +270,15 @@ class Walks:
         opened = self.opened()
         self._remember(opened)
         if question == "price":
-            step = opened.step or self.investigation.judge(opened)
+            step = opened.step or self._next(opened)
             self.investigation.decline(opened, self.investigation.price_of(opened, step))
             self.journal.note("answer", question=question, value=value)
             return self._judged(opened)
         self.investigation.answer(opened, question, value)
         branch = self._branch(question, value)
-        if branch is not None and isinstance(branch.when, Term):
-            fact = _fact_of(branch.when)
-            if fact is not None:
+        if branch is not None and branch.when is not None:
+            fact = facts_of(branch.when)
+            if fact:
                 opened.extra.append(
                     Evidence(
                         f"answer {question}",
@@ -291,7 +300,7 @@ class Walks:
         return found.branches[int(value) - 1]
 
     def _judged(self, opened: Opened) -> WalkView:
-        self.investigation.judge(opened)
+        self._next(opened)
         self._record(opened)
         return self.walk()
 
@@ -332,10 +341,12 @@ class Walks:
         return self._judged(opened)
 
     def go_on(self) -> WalkView:
-        """After a diagnosis: collect whatever no question has asked for yet."""
-        self.gone_on.add(self.current)
+        """After a diagnosis: ask on for what it does not explain."""
         opened = self.opened()
-        if opened.step is not None and isinstance(opened.step.next, AskStep):
+        if self.current not in self.gone_on:
+            self.gone_on.add(self.current)
+            self._next(opened)
+        elif opened.step is not None and isinstance(opened.step.next, AskStep):
             return self.answer(opened.step.next.question.id, "unknown")
         return self.walk(
             problem=""
@@ -400,12 +411,16 @@ def _runtime(opened: Opened, node: str) -> str:
     )
 
 
-def _fact_of(term: Term) -> dict[str, Value] | None:
-    """A simple term that an operator affirms, as the fact that they state."""
-    if term.over or term.of != "this":
-        return None
-    if term.op == "is" and isinstance(term.value, bool | int | float | str):
-        return {term.fact: term.value}
-    if term.op == "has" and isinstance(term.value, str) and term.name is None:
-        return {term.fact: (term.value,)}
-    return None
+def facts_of(condition: Condition) -> dict[str, Value]:
+    """What an operator states who affirms a condition: the facts of its plain terms. One of several alternatives states none."""
+    if isinstance(condition, Use):
+        return facts_of(condition.inner)
+    if isinstance(condition, AllOf):
+        return {fact: value for part in condition.of_all for fact, value in facts_of(part).items()}
+    if not isinstance(condition, Term) or condition.over or condition.of is not Of.THIS:
+        return {}
+    if condition.op == "is" and isinstance(condition.value, bool | int | float | str):
+        return {condition.fact: condition.value}
+    if condition.op == "has" and isinstance(condition.value, str) and condition.name is None:
+        return {condition.fact: (condition.value,)}
+    return {}

@@ -12,7 +12,7 @@ from app.model.case import Case, Objection
 from app.model.evidence import Evidence, Outcome
 from app.model.material import Document, Material
 from app.model.standing import Certainty, Collect, Done, Step
-from app.model.target import Target
+from app.model.target import INCIDENT, Target
 from app.probes import ALL, BY_ID
 from app.probes.base import HarborPlace, Probe, Scene
 from app.probes.harbor import locate_harbor
@@ -26,6 +26,9 @@ from app.runner.scan import Selection, scan
 
 PRICED = frozenset({"token.login", "bearer.probe", "upload.start"})
 """Probes that use a credential or write; they wait for consent."""
+
+_LEADING = 6
+"""Standings whose missing facts are worth another look."""
 
 _FIRST: Final = (
     (
@@ -50,6 +53,10 @@ def with_needs(probes: Iterable[Probe]) -> list[Probe]:
     return [probe for probe in ALL if probe.id in wanted]
 
 
+def _proven(step: Step) -> bool:
+    return bool(step.standings) and step.standings[0].certainty is Certainty.PROVEN
+
+
 @dataclass(slots=True)
 class Opened:
     """One incident under investigation."""
@@ -63,6 +70,8 @@ class Opened:
     extra: list[Evidence] = field(default_factory=list)
     account: str = ""
     """Who pushes, where the operator named the login for this run."""
+    collected: set[str] = field(default_factory=set)
+    """Probes whose wants were asked for; others may have evidence, from what was read for these."""
     declined: set[str] = field(default_factory=set)
     """Probes whose price the operator did not want to pay."""
     case: Case | None = None
@@ -174,6 +183,7 @@ class Investigation:
                 self.world.uploads.allow_upload(host)
         if not (self.try_credentials or scene.try_credentials or scene.push_login or scene.try_upload):
             chosen = [probe for probe in chosen if probe.id not in PRICED or probe.id == "bearer.probe"]
+        opened.collected.update(probe.id for probe in chosen)
         try:
             async with asyncio.timeout(seconds):
                 await opened.collector.gather(
@@ -208,7 +218,7 @@ class Investigation:
                 progress=progress,
                 seconds=seconds,
             )
-            opened.extra.extend(await asyncio.to_thread(lambda wanted=step.next: list(self._marks(wanted, opened))))
+            opened.extra.extend(await asyncio.to_thread(self._marks, step.next, opened))
 
     def lasts(self, opened: Opened) -> bool:
         """Whether a second count of token keys, some minutes later, could tell more than the first."""
@@ -222,21 +232,25 @@ class Investigation:
             if self.world is not None:
                 opened.scene = replace(opened.scene, now=self.world.clock.now())
 
-    def _marks(self, wanted: Collect, opened: Opened) -> Iterable[Evidence]:
+    def _marks(self, wanted: Collect, opened: Opened) -> list[Evidence]:
         """A probe that had nothing to read leaves a record, so that the walk does not ask for it again."""
         case = self._case(opened)
         known = {record.probe for record in case.evidence}
+        found = []
         for probe, _ in wanted.wanted:
             if probe not in known:
                 spec = self.rulebook.probes.get(probe)
-                yield Evidence(
-                    probe,
-                    vantage=opened.scene.vantage,
-                    outcome=Outcome.SKIPPED,
-                    detail="nothing to read it from was reached",
-                    by_hand=spec.by_hand if spec else "",
-                    taken_at=opened.scene.now,
+                found.append(
+                    Evidence(
+                        probe,
+                        vantage=opened.scene.vantage,
+                        outcome=Outcome.SKIPPED,
+                        detail="nothing to read it from was reached",
+                        by_hand=spec.by_hand if spec else "",
+                        taken_at=opened.scene.now,
+                    )
                 )
+        return found
 
     def price_of(self, opened: Opened, step: Step) -> tuple[str, ...]:
         """Probes of the next collection that have a price and no consent yet."""
@@ -304,7 +318,7 @@ class Investigation:
         free = self._free(opened, step)
         if free is not None:
             step = replace(step, next=free)
-        elif not go_on and step.standings and step.standings[0].certainty is Certainty.PROVEN:
+        elif not go_on and _proven(step):
             answered = tuple(question for question in step.path if question.by in ("evidence", "operator"))
             step = replace(step, path=answered, next=Done("the cause is proven"))
         elif not isinstance(step.next, Collect):
@@ -314,16 +328,27 @@ class Investigation:
 
     def _free(self, opened: Opened, step: Step) -> Collect | None:
         """What can be read at no price: the step's own wish, or the next one behind what has a price."""
-        if not isinstance(step.next, Collect):
-            return None
-        if not self.price_of(opened, step):
+        if isinstance(step.next, Collect) and not self.price_of(opened, step):
             return step.next
-        assert opened.case is not None  # noqa: S101 - the caller has just judged
-        without = [Evidence(probe, vantage=opened.scene.vantage, outcome=Outcome.SKIPPED) for probe in sorted(PRICED)]
-        beside = advance(
-            self.rulebook, replace(opened.case, evidence=(*opened.case.evidence, *without)), interactive=False
-        )
-        return beside.next if isinstance(beside.next, Collect) else None
+        if isinstance(step.next, Collect):
+            assert opened.case is not None  # noqa: S101 - the caller has just judged
+            without = [
+                Evidence(probe, vantage=opened.scene.vantage, outcome=Outcome.SKIPPED) for probe in sorted(PRICED)
+            ]
+            case = replace(opened.case, evidence=(*opened.case.evidence, *without))
+            beside = advance(self.rulebook, case, interactive=False)
+            if isinstance(beside.next, Collect):
+                return beside.next
+        return None if _proven(step) else self._never_asked(opened, step)
+
+    def _never_asked(self, opened: Opened, step: Step) -> Collect | None:
+        """Probes that a leading standing misses a fact of, and that gave evidence only because of what others read."""
+        if opened.collector is None:
+            return None
+        leading = [standing for standing in step.standings if standing.certainty is not Certainty.OUT][:_LEADING]
+        probes = dict.fromkeys(missing.probe for standing in leading for missing in standing.missing)
+        wanted = [name for name in probes if name in BY_ID and name not in PRICED and name not in opened.collected]
+        return Collect(tuple((name, INCIDENT) for name in wanted)) if wanted else None
 
     def judged(self, opened: Opened, *, interactive: bool = False) -> Judged:
         """The same for output."""
