@@ -138,7 +138,7 @@ PROBES: tuple[Probe, ...] = (
             "manifest.get_only",
         ),
         _reads(registry_manifest.manifest),
-        registry_wants.manifest,
+        _both(registry_wants.manifest, registry_push.tag),
     ),
     Probe(
         "blob.get",

@@ -21,7 +21,17 @@ from app.ports import HttpRequest
 from app.probes.base import PUSH_LOGIN, Fetch, Scene, Want
 from app.probes.registry_manifest import location_is_right
 from app.probes.registry_scene import HUB, Registry, image_of, registry_of
-from app.probes.registry_wants import CONNECTIONS, answers, api_host, base_url, desk, may_send, scope_of, token_url
+from app.probes.registry_wants import (
+    ACCEPT,
+    CONNECTIONS,
+    answers,
+    api_host,
+    base_url,
+    desk,
+    may_send,
+    scope_of,
+    token_url,
+)
 
 ACCOUNT: Final = "account "
 """How the login of a push is named in an Exchange: `account ci-bot`."""
@@ -90,6 +100,21 @@ def _works(registry: Registry) -> bool:
     return any(exchange.status == 200 for exchange in _tries(registry) if "scope=" not in exchange.url)
 
 
+def tag(material: Material, scene: Scene) -> Iterable[Want]:
+    """Whether the tag is there already, by that login: only one that is there can be immutable."""
+    if not _may_use(scene):
+        return
+    registry, image = registry_of(material, scene), image_of(scene)
+    if image is None or registry.place is None or not may_send(registry) or not _works(registry):
+        return
+    url = f"{base_url(registry, registry.place)}/v2/{image.repository}/manifests/{image.reference}"
+    vantage, pem, name = desk(material, scene)
+    request = HttpRequest(
+        url, method="HEAD", vantage=vantage, purpose="manifest-login", headers={"Accept": ACCEPT}, anchors_pem=pem, anchors_name=name
+    )  # fmt: skip
+    yield _fetch(scene, request)
+
+
 def upload(material: Material, scene: Scene) -> Iterable[Want]:
     """The start of an upload, once, after the login worked: a login that was refused is not used again."""
     if not scene.try_upload or scene.incident.action != "push":
@@ -133,7 +158,8 @@ def _uploads(registry: Registry) -> list[Exchange]:
 def with_own_try(material: Material, scene: Scene) -> Incident:
     """The incident with what our own try of its push met: the refusal as one more text, or that it was accepted.
 
-    Only a push is tried. An accepted start counts as a success where nobody brought a text of a failure.
+    Only a push is tried. An accepted start counts as a success where nobody brought a text of a failure and the tag is
+    known to be new: one that is there may be immutable, which is checked at a push's end.
     """
     incident = scene.incident
     if incident.action != "push" or scene.vantage == "bundle":
@@ -146,8 +172,20 @@ def with_own_try(material: Material, scene: Scene) -> Incident:
             texts = (*texts, said)
     if texts != incident.texts:
         return replace(incident, texts=texts, succeeded=False)
-    accepted = upload_accepted(material, scene)
+    accepted = upload_accepted(material, scene) and _is_new(registry, scene)
     return replace(incident, succeeded=True) if accepted and not texts and not incident.succeeded else incident
+
+
+def _is_new(registry: Registry, scene: Scene) -> bool:
+    """The registry said that the tag is not there, to a login that may read."""
+    image = image_of(scene)
+    wanted = f"/v2/{image.repository}/manifests/{image.reference}" if image else ""
+    answers_ = {
+        seen.exchange.status
+        for seen in registry.ours
+        if wanted and seen.exchange.url.endswith(wanted) and seen.exchange.login.startswith(ACCOUNT)
+    }
+    return answers_ == {404}
 
 
 def upload_accepted(material: Material, scene: Scene) -> bool | None:
@@ -159,8 +197,13 @@ def upload_accepted(material: Material, scene: Scene) -> bool | None:
 
 
 def refusal(exchange: Exchange) -> str:
-    """An answer that refuses, as clients print it: method, URL, the registry's own code and words; empty for any other."""
+    """An answer that a push does not get past: method, URL, the registry's own code and words; empty for any other.
+
+    A start that was accepted and leads to another place counts too: it says where a client would go on.
+    """
     status = exchange.status
+    if status == 202 and location_is_right(exchange) is False:
+        return redact(f"POST {exchange.url} 202 Accepted: a client goes on with PATCH {exchange.headers['location']}")
     if status is None or status < 400:
         return ""
     head = f"{exchange.method} {exchange.url}"

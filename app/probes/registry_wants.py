@@ -37,7 +37,7 @@ HEALTHY: Final = 2
 CONNECTIONS: Final = 8
 """Fresh connections to the token service in one round."""
 _OTHER_PORTS: Final = (443, 80, 5000, 5080, 8080, 8443, 30002, 30003)
-_ACCEPT: Final = ", ".join(
+ACCEPT: Final = ", ".join(
     (
         "application/vnd.oci.image.index.v1+json",
         "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -190,7 +190,7 @@ def _get(
 ) -> HttpRequest:
     return HttpRequest(
         url, method="HEAD" if method == "HEAD" else "GET", vantage=vantage, purpose=purpose, anchors_pem=anchors_pem, anchors_name=anchors_name,
-        headers={"Accept": _ACCEPT} if "/manifests/" in url else {},
+        headers={"Accept": ACCEPT} if "/manifests/" in url else {},
     )  # fmt: skip
 
 

@@ -124,11 +124,11 @@ def to_text(judged: Sequence[Judged], rulebook_fixes: dict[str, str]) -> str:
         )
         where = f"{len(incident.pods)} pods on {len(incident.nodes)} nodes" if incident.pods else ""
         lines.append(" · ".join(part for part in (what, where) if part))
-        lines.extend(f"    “{text[:300]}”" for text in incident.texts[:3])
+        lines.extend(f"    “{' '.join(text.split())[:300]}”" for text in incident.texts[:3])
         shown = diagnoses_of(step)
         if not shown:
             lines.append(
-                "    ✓ healthy: no symptom, and a success was seen"
+                f"    ✓ healthy: no symptom, and a success was seen{_rests_on(item)}"
                 if step.outcome == "healthy"
                 else "    ? nothing to judge from"
             )
@@ -160,6 +160,16 @@ def to_text(judged: Sequence[Judged], rulebook_fixes: dict[str, str]) -> str:
         }[outcome_of(judged)]
     )
     return "\n".join(lines)
+
+
+def _rests_on(item: Judged) -> str:
+    """What a success of our own try of a push does not show."""
+    tried = any(record.facts.get("upload.location_ok") for record in item.case.evidence)
+    return (
+        ": the start of an upload was accepted; quota and size limits are only checked later in a push"
+        if tried and not item.case.incident.texts
+        else ""
+    )
 
 
 def _text_standing(standing: Standing, fixes: dict[str, str]) -> list[str]:

@@ -252,9 +252,10 @@ async def test_without_the_consent_no_upload_is_started_and_nothing_is_called_he
 async def test_a_wrong_scheme_in_the_location_is_proven_by_the_try(registry: Start, tmp_path: Path) -> None:
     made, http = registry(start=("202 Accepted", b"", ("Location: http://localhost:PORT/v2/team/x/blobs/uploads/u-3",)))
     seen = "unknown: unauthorized to access repository: team/x, action: push"
-    judged = await diagnose(made, http, tmp_path, text=f"$ docker push localhost:{made.port}/team/x:1\n{seen}\n")
-    assert facts(judged)["upload.location_ok"] is False
-    assert causes(judged)[0] == ("forwarded-proto-or-host-missing", "proven")
+    for text in (None, f"$ docker push localhost:{made.port}/team/x:1\n{seen}\n"):
+        judged = await diagnose(made, http, tmp_path, text=text)
+        assert facts(judged)["upload.location_ok"] is False
+        assert causes(judged)[0] == ("forwarded-proto-or-host-missing", "proven")
 
 
 async def test_what_the_registry_says_to_the_try_is_judged(registry: Start, tmp_path: Path) -> None:
