@@ -19,6 +19,7 @@ from app.parsers.clock import Offset, parse_ping_json, parse_time, parse_time_js
 from app.parsers.redact import redact
 from app.ports import Command
 from app.probes.base import KubeExec, NodeItem, Probe, Scene, Want
+from app.probes.core_roster import core_version
 from app.probes.registry_scene import refused, registry_of, united, unparsable
 from app.probes.registry_token import Minted, date_gap, minted, ready_pods
 
@@ -159,8 +160,9 @@ class _Reading:
 def core_spread(material: Material, scene: Scene) -> Offset | None:
     """The largest difference between the clocks of two cores.
 
-    From exec where it is known, else from `issued_at` minus `Date`, else from tokens of the pods themselves. A small one
-    counts only when all ready cores were read: of one backend reached, nothing follows.
+    From exec where it is known, else from `issued_at` minus `Date`, else from tokens of the pods themselves; but what
+    tokens show counts before exec, since tokens are what the other core judges. A small one counts only when all ready
+    cores were read: of one backend reached, nothing follows.
     """
     roster = set(ready_pods(material))
     pods, _ = _pods(material)
@@ -170,12 +172,11 @@ def core_spread(material: Material, scene: Scene) -> Offset | None:
         [_Reading(gap, _TOKEN_BOUND, one.seen.pod) for one in answers if (gap := date_gap(one.seen)) is not None],
         [reading for one in answers if (reading := _direct(one)) is not None],
     )
-    best: Offset | None = None
-    for group in groups:
-        spread = _spread(group, roster)
-        if spread is not None and (best is None or spread.bound < best.bound):
-            best = spread
-    return best
+    spreads = [_spread(group, roster) for group in groups]
+    for spread in spreads[1:]:
+        if spread is not None and spread.seconds > spread.bound:
+            return spread
+    return min((spread for spread in spreads if spread is not None), key=lambda one: one.bound, default=None)
 
 
 def _direct(one: Minted) -> _Reading | None:
@@ -217,13 +218,13 @@ def token_leeway(material: Material, scene: Scene) -> float | None:
 
 
 def _version_told(material: Material, scene: Scene) -> str:
-    """The release as `systeminfo` told it to a login of ours; empty where it did not."""
+    """The release as `systeminfo` told it to a login of ours, else by core's image; empty where neither did."""
     for seen in registry_of(material, scene).seen:
         if urlsplit(seen.exchange.url).path.endswith("/systeminfo") and seen.exchange.status == 200:
             found = re.search(r'"harbor_version"\s*:\s*"([^"]+)"', seen.exchange.body)
             if found:
                 return found[1]
-    return ""
+    return core_version(material)
 
 
 def servers(material: Material, scene: Scene) -> Iterable[Evidence]:

@@ -39,6 +39,18 @@ def is_ready(pod: Mapping[str, Any]) -> bool:
     return False
 
 
+def core_version(material: Material) -> str:
+    """Harbor's release by the tag of core's image, where all core pods run the same; empty where that does not tell."""
+    found = {
+        match[1]
+        for pod in core_objects(material) or ()
+        for container in at(pod, "spec", "containers") or ()
+        if isinstance(container, Mapping)
+        and (match := re.search(r"harbor-core(?:-\w+)?:v?(\d+\.\d+\.\d+)", str(container.get("image") or "")))
+    }
+    return found.pop() if len(found) == 1 else ""
+
+
 def pod_name(pod: Mapping[str, Any]) -> str:
     return str(at(pod, "metadata", "name") or "")
 

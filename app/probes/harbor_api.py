@@ -13,6 +13,7 @@ from app.model.evidence import Evidence, Value
 from app.model.material import Material
 from app.parsers.harbor_config import free_of_df
 from app.probes.base import Scene
+from app.probes.core_roster import core_version
 from app.probes.harbor_common import HarborSide, denied, unreadable
 from app.probes.harbor_place import instances
 
@@ -41,6 +42,9 @@ def read_harbor(material: Material, scene: Scene) -> Iterable[Evidence]:
         if isinstance(info.get("read_only"), bool):
             facts["harbor.read_only"] = info["read_only"]
             excerpt.append(f"read_only: {info['read_only']}")
+    if "harbor.version" not in facts and (version := core_version(material)):
+        facts["harbor.version"] = version
+        excerpt.append(f"tag of core's image: {version}")
     if "harbor.external_url" not in facts and side.external_url:
         facts["harbor.external_url"] = side.external_url
     for answer in [*side.documents("configurations", "configuration"), *side.asked("configurations")]:
