@@ -35,6 +35,7 @@ from benchmarks.data import node_files, pod
 NODES = 500
 SECONDS = 6.0
 EVERY = 0.08
+PATIENCE = 30.0
 
 
 class Nodes:
@@ -114,9 +115,14 @@ async def run(*, busy: bool, folder: Path) -> tuple[list[float], int]:
         if busy:
             await pilot.press("enter")
             await pilot.pause(0.3)
+        until = time.perf_counter() + 60
+        while busy and not nodes.answered and time.perf_counter() < until:
+            await pilot.pause(0.1)
         thread = threading.Thread(target=keys)
         thread.start()
-        await asyncio.sleep(SECONDS + 2)
+        until = time.perf_counter() + (PATIENCE if busy else SECONDS)
+        while time.perf_counter() < until and not (busy and nodes.answered == NODES):
+            await asyncio.sleep(0.1)
         stop.set()
         await asyncio.to_thread(thread.join)
         await pilot.pause(0.5)
