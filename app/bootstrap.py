@@ -60,6 +60,7 @@ def build_run(options: Any, rulebook: Rulebook) -> Run:
         kube, connections = _kube(options, threads, notes)
     links = None
     nodes = None
+    harbor_ssh: str = getattr(options, "harbor_ssh", "")
     if not options.no_ssh:
         from app.clients.ssh import Links, LiveNodes
         from app.clients.ssh_config import SshSettings
@@ -71,6 +72,7 @@ def build_run(options: Any, rulebook: Rulebook) -> Run:
             options.jump or "",
             options.ssh_host,
             _addresses(connections.get("workload")),
+            plain=frozenset({harbor_ssh}),
         )
         links = Links(settings)
         nodes = LiveNodes(links, threads, clock, options.probe_timeout * 3)
@@ -84,11 +86,12 @@ def build_run(options: Any, rulebook: Rulebook) -> Run:
     budget = Budget(options.try_credentials == "once", harbor_login, push_login, _docker())
     name = next((api.context for api in kube.values()), "no cluster")
     uploads = Gateway(name, Writers(http=http), UndoJournal(state_dir() / "undo"), asyncio.sleep)
-    world = World(clock, kube, nodes, http, budget, uploads, jobs=options.jobs, probe_timeout=options.probe_timeout)
+    world = World(clock, kube, nodes, http, budget, uploads, options.jobs, options.probe_timeout, harbor_ssh)
     investigation = Investigation(
         rulebook,
         world,
         harbor_namespace=options.harbor_namespace or "",
+        harbor_ssh=harbor_ssh,
         selection=Selection(options.namespace or "", options.selector),
         try_credentials=budget.allowed,
         try_upload=options.try_upload,

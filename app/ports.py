@@ -99,7 +99,7 @@ class Tree:
 class Command:
     """One of a closed set of read-only commands, by id.
 
-    `containerd-config-dump, crictl-info, versions, df, unit, environ, processes, getent, arch, os-release, images, plugins, sudo`;
+    `containerd-config-dump, crictl-info, versions, df, unit, environ, processes, getent, arch, os-release, images, plugins, sudo, docker-ps`;
     arguments are checked by the renderer (names and paths, no shell).
     """
 

@@ -31,6 +31,7 @@ OS_CA: Final = (
 COMMANDS: Final = (
     "containerd-config-dump", "crictl-info", "versions", "df", "unit", "environ", "processes", "getent", "arch", "os-release",
     "images", "plugins", "sudo", "os-ca", "mtu", "timesync",
+    "docker-ps",
 )  # fmt: skip
 
 _UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._:-]*")
@@ -302,6 +303,8 @@ def _command(number: int, item: Command) -> str:
             return _OS_CA.format(i=number, paths=" ".join(OS_CA))
         case "mtu":
             return f"how=plain; K {number} mtu '' sh -c 'set +f; for q in /sys/class/net/*; do echo \"${{q##*/}} $(cat $q/mtu)\"; done'"
+        case "docker-ps":
+            return f"A {number} docker-ps '' docker ps -a --no-trunc --format '{{{{json .}}}}'"
         case "timesync":
             return _TIMESYNC.format(i=number)
         case _:

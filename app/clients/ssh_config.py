@@ -39,6 +39,8 @@ class SshSettings:
     """`{name}.corp`."""
     addresses: Mapping[str, str] = field(default_factory=dict)
     """Node name to InternalIP."""
+    plain: frozenset[str] = frozenset()
+    """Names to which the template does not apply, since they are no nodes."""
     connect_timeout: float = 10.0
     program: str = "ssh"
 
@@ -80,7 +82,7 @@ def resolve(node: str, settings: SshSettings) -> SshTarget:
     """Where and how to reach a node. Raises UsageError when the config file cannot be read or the name is not one."""
     if not NAME.fullmatch(node):
         raise UsageError(f"{node!r} is not a host name, so no SSH connection is made to it.")
-    if settings.template:
+    if settings.template and node not in settings.plain:
         host = settings.template.replace("{name}", node)
         if not NAME.fullmatch(host):
             raise UsageError(f"ssh.host = {settings.template!r} gives {host!r}, which is not a host name.")

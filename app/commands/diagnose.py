@@ -112,6 +112,7 @@ async def _live(rulebook: Rulebook, options: argparse.Namespace, ask: Ask) -> li
                 )
                 break
             await built.investigation.collect(item, seconds=end - loop.time())
+        _tell_unreached(opened)
         if options.again_after:
             await _again(built, opened[: built.most_incidents], options.again_after, end)
         return sorted(
@@ -139,6 +140,15 @@ def _tell_push(options: argparse.Namespace) -> None:
             "no text of the failing push was given, so what it met is unknown: pass its output with --text FILE|-,"
             " or let an upload be started and cancelled with --try-upload"
         )
+
+
+def _tell_unreached(opened: Sequence[Opened]) -> None:
+    """Harbor's own host was named and could not be read."""
+    from app.probes.harbor_compose import UNREACHED
+
+    found = [document for item in opened if (document := item.material.get(UNREACHED)) is not None]
+    if found:
+        note(f"Harbor's host could not be read over SSH: {found[0].detail}; its settings, logs and keys stay unknown")
 
 
 async def _again(built: Run, opened: Sequence[Opened], after: float, end: float) -> None:

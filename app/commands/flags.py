@@ -64,6 +64,12 @@ def add_ssh(flags: argparse.ArgumentParser) -> None:
     group.add_argument("-F", "--ssh-config", help="ssh_config file")
     group.add_argument("-J", "--jump", help="jump host")
     group.add_argument("--ssh-host", default="", help="template for the SSH host of a node, e.g. {name}.corp.example")
+    group.add_argument(
+        "--harbor-ssh",
+        metavar="HOST",
+        default="",
+        help="SSH host on which Harbor runs by its compose installer: its settings, logs, key digests and clock are read there",
+    )
     group.add_argument("--no-ssh", action="store_true", help="do not connect to any node")
     group.add_argument("--jobs", type=int, default=4, help="nodes at a time (default 4)")
     group.add_argument("--healthy", type=int, default=3, help="healthy nodes read for comparison (default 3)")

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from app.model.evidence import Price
 from app.model.material import Material
 from app.ports import HttpRequest
+from app.probes import harbor_compose
 from app.probes.base import Fetch, KubeExec, KubeGet, Scene, Want
 from app.probes.core_roster import core_objects, is_ready, pod_name
 from app.probes.harbor_artifact import project_of_robot
@@ -143,8 +144,9 @@ def _get(material: Material, path: str, document: str, query: dict[str, str] | N
 
 
 def want_place(material: Material, scene: Scene) -> Iterator[Want]:
-    """Pods and ingresses of Harbor's namespace: every probe of this side starts from them."""
+    """Pods and ingresses of Harbor's namespace: every probe of this side starts from them. Of the installer's host its files."""
     namespace = _namespace(scene)
+    yield from harbor_compose.wants(material, scene)
     if not namespace:
         return
     yield from _get(material, f"/api/v1/namespaces/{namespace}/pods", "harbor/pods.json")
@@ -154,9 +156,9 @@ def want_place(material: Material, scene: Scene) -> Iterator[Want]:
 
 def want_pods(material: Material, scene: Scene) -> Iterator[Want]:
     namespace = _namespace(scene)
+    yield from want_place(material, scene)
     if not namespace:
         return
-    yield from want_place(material, scene)
     yield from _get(material, f"/apis/apps/v1/namespaces/{namespace}/deployments", "harbor/deployments.json")
     yield from _get(material, f"/api/v1/namespaces/{namespace}/configmaps", "harbor/configmaps.json")
     for name in _secret_names(material):
@@ -192,9 +194,9 @@ def _ready(material: Material, component: str) -> list[str]:
 def want_exec(material: Material, scene: Scene) -> Iterator[Want]:
     """Hashes of the files and variables that all pods must share; nothing is created and no value is read."""
     namespace = _namespace(scene)
+    yield from want_place(material, scene)
     if not namespace:
         return
-    yield from want_place(material, scene)
     closed: tuple[tuple[str, str, str, tuple[str, ...], str], ...] = (
         ("core", "core", "sha256sum", ("/etc/core/private_key.pem",), "key"),
         ("core", "core", "sha256sum", ("/etc/core/key",), "secretkey"),
@@ -214,9 +216,9 @@ def want_exec(material: Material, scene: Scene) -> Iterator[Want]:
 
 def _log(material: Material, scene: Scene, component: str, folder: str) -> Iterator[Want]:
     namespace = _namespace(scene)
+    yield from want_place(material, scene)
     if not namespace:
         return
-    yield from want_place(material, scene)
     for pod in _ready(material, component):
         query = {"container": component, "sinceSeconds": SINCE_SECONDS, "timestamps": "true", "limitBytes": LIMIT_BYTES}
         yield from _get(material, f"/api/v1/namespaces/{namespace}/pods/{pod}/log", f"{folder}/{pod}.log", query)

@@ -14,9 +14,10 @@ from app.model.evidence import Outcome, Price
 from app.model.exchange import Exchange
 from app.model.material import Document, Material
 from app.parsers.exchanges import decode_exchanges, encode_exchanges
-from app.ports import Clock, Credential, File, Http, HttpRequest, Item, Journal, KubeApi, Nodes, Tree
+from app.ports import Clock, Credential, File, Http, HttpRequest, Item, Journal, KubeApi, NodeRound, Nodes, Tree
 from app.ports import Command as NodeCommand
 from app.probes.base import Fetch, KubeExec, KubeGet, NodeItem, Probe, Scene, Want
+from app.probes.harbor_compose import as_harbor
 
 PAGE: Final = 500
 MOST_ITEMS: Final = 20_000
@@ -59,6 +60,8 @@ class World:
     uploads: Uploads | None = None
     jobs: int = 4
     probe_timeout: float = 15.0
+    harbor_ssh: str = ""
+    """SSH host of Harbor's compose installer: what is read there is Harbor's, not a node's."""
 
 
 Progress = Callable[[str, int, int], None]
@@ -197,6 +200,11 @@ class Collector:
             ]
         async with limit:
             answer = await self.world.nodes.read(node, items)
+        documents = self._whole(node, items, answer)
+        return as_harbor(documents, node) if node == self.world.harbor_ssh else documents
+
+    def _whole(self, node: str, items: list[Item], answer: NodeRound) -> list[Document]:
+        """The answer with a record for each item that the trouble at the node left out."""
         documents = list(answer.documents)
         if answer.outcome is not Outcome.OBSERVED:
             known = {document.path for document in documents}

@@ -102,6 +102,8 @@ class Investigation:
     given: tuple[Evidence, ...] = ()
     vantage: str = "operator"
     harbor_namespace: str = ""
+    harbor_ssh: str = ""
+    """SSH host with Harbor's compose installer."""
     selection: Selection = field(default_factory=Selection)
     try_credentials: bool = False
     try_upload: bool = False
@@ -156,6 +158,8 @@ class Investigation:
         """The scene with the place where Harbor runs, as far as the scan shows it."""
         if scene.harbor is not None:
             return scene
+        if self.harbor_ssh:
+            return replace(scene, harbor=HarborPlace(ssh_host=self.harbor_ssh))
         place = locate_harbor(self.material, scene.incident.registry or "")
         if place is None and self.harbor_namespace:
             place = HarborPlace(self.harbor_namespace, kube=True)
