@@ -122,7 +122,7 @@ async def run(*, busy: bool, folder: Path) -> tuple[list[float], int]:
         thread.start()
         until = time.perf_counter() + (PATIENCE if busy else SECONDS)
         while time.perf_counter() < until and not (busy and nodes.answered == NODES):
-            await asyncio.sleep(0.1)
+            await pilot.pause(0.1)
         stop.set()
         await asyncio.to_thread(thread.join)
         await pilot.pause(0.5)

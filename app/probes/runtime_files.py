@@ -73,10 +73,7 @@ class NodeFiles:
     def below(self, folder: str) -> Mapping[str, str]:
         """Absolute path to text of every file below a folder."""
         prefix = "/".join((self.prefix, *folder.strip("/").split("/"), "")) if folder.strip("/") else f"{self.prefix}/"
-        return {
-            document.path.removeprefix(self.prefix): document.text
-            for document in self.material.below(prefix)
-        }
+        return {document.path.removeprefix(self.prefix): document.text for document in self.material.below(prefix)}
 
     @cached_property
     def stats(self) -> Mapping[str, FileStat]:
