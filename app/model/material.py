@@ -91,7 +91,9 @@ class Material:
     def nodes(self) -> list[str]:
         """Names of the nodes of which anything is known, sorted."""
         if self._nodes is None:
-            self._nodes = sorted({path.split("/", 2)[1] for path in self._documents if path.startswith("nodes/") and path.count("/") > 1})
+            self._nodes = sorted(
+                {path.split("/", 2)[1] for path in self._documents if path.startswith("nodes/") and path.count("/") > 1}
+            )
         return list(self._nodes)
 
     def node_file(self, node: str, absolute: str) -> str | None:
