@@ -24,7 +24,7 @@ from app.probes.secret_facts import robots_in_secrets
 CLOCK_TAGS: Final = frozenset({"not-yet-valid", "token-expired", "project-recreated", "key-differs"})
 """Written by a pod whose clock may be wrong: kept whatever their stamp says."""
 REFUSALS: Final = frozenset({"robot-refused", "robot-disabled", "robot-expired", "user-refused"})
-LIVE_MARGIN: Final = 30.0
+LIVE_MARGIN: Final = 12.0
 """Before the first failing try of pods that are watched: what was refused earlier was another fault."""
 UPSTREAM_TAGS: Final = frozenset({"upstream-refused-login", "fallback-401", "fallback-network"})
 
