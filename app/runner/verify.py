@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -25,6 +25,7 @@ from app.runner.assemble import Ask
 from app.runner.collect import World
 from app.runner.investigation import Investigation, Opened
 from app.runner.scan import Selection
+from app.runner.verify_scope import accused_at, node_of, only_at, pods_at
 
 WAIT: Final = 300.0
 """Seconds for the event: the kubelet's back-off is five minutes at most."""
@@ -71,14 +72,14 @@ class Verifier:
     async def __call__(self, plan: FixPlan, target: Target) -> Verified:
         """Whether what had failed works now at this target."""
         self.say("reading again what had spoken for the finding")
-        gone, seen = await self.probe(plan)
-        pods, anew = _pods(plan, target, self.incident)
+        gone, seen = await self.probe(plan, target)
+        pods, anew = pods_at(plan, target, self.incident, self.material)
         if not pods:
             return self._pushed(gone, seen)
-        event, told = await self.event(pods, anew=anew)
+        event, told = await self.event(pods, anew=anew, node=target.get("node") or "")
         if event and not gone:
             # An event of before may have spoken for it; with the pods started the reading is made once more.
-            gone, seen = await self.probe(plan)
+            gone, seen = await self.probe(plan, target)
         works = gone and event is not False
         return Verified(works, "; ".join(word for word in (told, seen) if word), probe=gone, event=event)
 
@@ -91,8 +92,12 @@ class Verifier:
 
     # --- the evidence ---
 
-    async def probe(self, plan: FixPlan) -> tuple[bool, str]:
-        """(the finding stands no more, what was seen). Nothing of the earlier collection is used."""
+    async def probe(self, plan: FixPlan, target: Target) -> tuple[bool, str]:
+        """(the finding stands no more at this target, what was seen). Nothing of the earlier collection is used.
+
+        Of a target on a node only that node is read and judged: the others are not changed yet.
+        """
+        node = target.get("node") or ""
         investigation = Investigation(
             self.rulebook,
             self.world,
@@ -109,6 +114,16 @@ class Verifier:
             return True, ""
         if not opened:
             return True, "no pod waits for this image any more"
+        if node and not self.push:
+            narrowed = [(item, only_at(item.scene.incident, node, item.material)) for item in opened]
+            opened = []
+            for item, incident in narrowed:
+                if incident is not None:
+                    item.scene = replace(item.scene, incident=incident)
+                    opened.append(item)
+            if not opened:
+                return True, f"no pod waits for this image on {node} any more"
+        accused = accused_at(plan, target, self.standing, self.material)
         for item in opened:
             await investigation.collect(item, seconds=self.seconds)
             case = investigation.judged(item).case
@@ -116,11 +131,11 @@ class Verifier:
                 self.accepted = upload_accepted(item.material, item.scene)
             step = advance(self.rulebook, case, interactive=False)
             # Without the pasted text a finding may explain nothing seen any more; it then stands among what was noticed.
-            left = self._left((*step.standings, *step.also_noticed))
+            left = self._left((*step.standings, *step.also_noticed), accused)
             if left is not None:
                 because = next((ground.text for ground in left.grounds if ground.value == "true"), "")
                 return False, f"{left.finding} is still {left.certainty.value}{f': {because}' if because else ''}"
-            unread = self._unread(case.evidence)
+            unread = self._unread([record for record in case.evidence if record.target.agrees(target.only("node"))])
             if unread:
                 return (
                     False,
@@ -147,29 +162,32 @@ class Verifier:
         }
         return sorted(needed - {record.probe for record in evidence if record.outcome is Outcome.OBSERVED})
 
-    def _left(self, standings: Sequence[Standing]) -> Standing | None:
+    def _left(self, standings: Sequence[Standing], accused: Sequence[Target]) -> Standing | None:
         for standing in standings:
             if standing.finding != self.standing.finding or standing.certainty not in (
                 Certainty.PROVEN,
                 Certainty.LIKELY,
             ):
                 continue
-            if not standing.targets or not self.standing.targets:
+            if not standing.targets or not accused:
                 return standing
-            if any(one.agrees(other) for one in standing.targets for other in self.standing.targets):
+            if any(one.agrees(other) for one in standing.targets for other in accused):
                 return standing
         return None
 
     # --- the event ---
 
-    async def event(self, pods: Sequence[str], *, anew: bool) -> tuple[bool | None, str]:
-        """(pods have their image and started, what was seen); None where no pod can show it by itself."""
+    async def event(self, pods: Sequence[str], *, anew: bool, node: str = "") -> tuple[bool | None, str]:
+        """(pods have their image and started, what was seen); None where no pod can show it by itself.
+
+        With a `node` only what runs there counts: a pod made in the place of a deleted one may run on another node.
+        """
         kube = self.world.kube.get("workload")
         if kube is None:
             return None, "no kube API to see the pods with"
-        waiting = await self._waiting(kube, pods)
+        waiting, there = await self._waiting(kube, pods, node)
         if not waiting:
-            return True, f"{_many(pods)} started"
+            return _come(pods, there, node)
         owned = tuple(pod for pod in waiting if self._is_owned(pod))
         said = ""
         if self.retry is not None and owned:
@@ -182,25 +200,27 @@ class Verifier:
         while left > 0:
             await self.settle(EVERY)
             left -= EVERY
-            waiting = await self._waiting(kube, pods)
+            waiting, there = await self._waiting(kube, pods, node)
             if not waiting:
-                return True, f"{_many(pods)} started"
+                return _come(pods, there, node)
         return False, f"after {self.wait:.0f} s {_many(waiting)} still cannot pull"
 
-    async def _waiting(self, kube: KubeApi, pods: Sequence[str]) -> list[str]:
-        """Those pods that have not pulled their image, nor has what was made in their place."""
-        found = []
+    async def _waiting(self, kube: KubeApi, pods: Sequence[str], node: str) -> tuple[list[str], list[str]]:
+        """(pods that have not pulled their image, nor has what was made in their place; pods that did so on the node)."""
+        waiting: list[str] = []
+        there: list[str] = []
         for pod in pods:
             namespace, _, name = pod.partition("/")
             item = await _get(kube, f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(name)}")
             if item is not None and not (item.get("metadata") or {}).get("deletionTimestamp"):
-                if not pulled(item):
-                    found.append(pod)
+                (there if pulled(item) else waiting).append(pod)
                 continue
             successors = await self._successors(kube, pod)
-            if not successors or not all(pulled(one) for one in successors):
-                found.append(pod)
-        return found
+            here = [one for one in successors if not node or node_of(one) in ("", node)]
+            if successors and not here:
+                continue
+            (there if here and all(pulled(one) for one in here) else waiting).append(pod)
+        return waiting, there
 
     async def _successors(self, kube: KubeApi, pod: str) -> list[dict[str, Any]]:
         namespace, _, name = pod.partition("/")
@@ -275,11 +295,11 @@ def pulled(pod: Mapping[str, Any]) -> bool:
     return started
 
 
-def _pods(plan: FixPlan, target: Target, incident: Incident) -> tuple[tuple[str, ...], bool]:
-    """(pods that wait for the changes at a target, whether only pods made after them take them over)."""
-    changes = [change for change in plan.changes if change.target == target]
-    named = tuple(dict.fromkeys(pod for change in changes for pod in change.payload.get("pods") or ()))
-    return named or incident.pods, any(change.payload.get("new_pods") for change in changes)
+def _come(pods: Sequence[str], there: Sequence[str], node: str) -> tuple[bool | None, str]:
+    """Nothing waits any more: the pods started, or all of them were made again on other nodes, which tell nothing of this one."""
+    if there:
+        return True, f"{_many(there)} started"
+    return None, f"{_many(pods)}: made again on other nodes; no pod on {node} shows it by itself"
 
 
 def _many(pods: Sequence[str]) -> str:

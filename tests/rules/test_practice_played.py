@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from app.fixes.base import Hidden
-from app.model.target import Target
 from app.training.run import PracticeRun, build_run
 from app.training.scenario import Scenario
 from tests.fakes.practice import fixing_of, investigate
@@ -53,12 +52,6 @@ PLAYED = {
 NO_WAY_BACK = {"endpoint-credential", "restart-core", "restart-runtime", "restart-k3s", "one-core-replica"}
 
 
-async def go_on(target: Target, note: str) -> str:
-    """The first node of two is mended while pods on the second still wait."""
-    del target, note
-    return "skip"
-
-
 async def play(scenario: Scenario, fix: str, folder: Path) -> None:
     run = await build_run(scenario)
     investigation, opened = await investigate(run, try_credentials=scenario.expect.try_credentials)
@@ -80,7 +73,7 @@ async def play(scenario: Scenario, fix: str, folder: Path) -> None:
     assert not plan.blocked
     last = None
     confirmed = plan.confirm_name or plan.id
-    async for report in fixing.apply(item, standing, plan, confirmed=confirmed, retry_pods=True, decide=go_on):
+    async for report in fixing.apply(item, standing, plan, confirmed=confirmed, retry_pods=True):
         last = report
     assert last is not None
     assert run.solved(), last

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from app.files import load_rulebook
 from app.model.case import Incident
+from app.model.fix import Change, FixPlan, Wave
 from app.model.material import Document, Material
 from app.model.standing import Certainty, Kind, Standing
 from app.model.target import Target
 from app.runner.collect import World
 from app.runner.verify import Verifier, pulled
+from app.runner.verify_scope import accused_at, only_at, pods_at
 from tests.fakes.fixing import HOST, IMAGE, NOW, auths, cluster, plan, secret
 from tests.fakes.kube import FakeKube
 
@@ -119,11 +122,10 @@ async def test_a_finding_that_still_stands_is_said_even_if_nothing_waits(monkeyp
     fixed = await made(kube)
     checker = verifier(kube, later=(runs,))
 
-    async def stands(plan: Any) -> tuple[bool, str]:
-        del plan
+    async def stands() -> tuple[bool, str]:
         return False, "it is still proven"
 
-    monkeypatch.setattr(Verifier, "probe", lambda self, plan: stands(plan))
+    monkeypatch.setattr(Verifier, "probe", lambda self, plan, target: stands())
     said = await checker(fixed, fixed.targets[0])
     assert (said.works, said.probe, said.event) == (False, False, True)
     assert "still proven" in said.note
@@ -151,8 +153,6 @@ def test_what_counts_as_pulled(status: dict[str, Any], expected: bool) -> None:
 
 
 async def test_evidence_that_cannot_be_read_again_is_no_good_end() -> None:
-    from dataclasses import replace
-
     from app.model.evidence import Evidence
     from app.model.standing import Ground
 
@@ -161,7 +161,93 @@ async def test_evidence_that_cannot_be_read_again_is_no_good_end() -> None:
     checker = verifier(kube, finding="core-token-key-mismatch")
     spoke = Ground("token.kid: 2 values", "true", evidence=Evidence("token.anon"), role="proof A")
     checker.standing = replace(checker.standing, grounds=(spoke,))
-    assert await checker.probe(fixed) == (
+    assert await checker.probe(fixed, fixed.targets[0]) == (
         False,
         "what had spoken for core-token-key-mismatch could not be read again: token.anon",
     )
+
+
+def on_nodes() -> tuple[FakeKube, Material, Incident]:
+    """Two replicas of one Deployment, on n1 and n2; both cannot pull."""
+    kube = cluster()
+    first = kube.objects["pods", "apps", "web-5d-x1"]
+    first["metadata"]["labels"] = {"app": "web", "pod-template-hash": "5d"}
+    second = json.loads(json.dumps(first))
+    second["metadata"]["name"] = "web-5d-x2"
+    second["spec"]["nodeName"] = "n2"
+    kube.add(second)
+    material = Material([Document("pods.json", json.dumps({"kind": "PodList", "items": [first, second]}))])
+    pods = ("apps/web-5d-x1", "apps/web-5d-x2")
+    return kube, material, Incident("i", IMAGE, HOST, "pull", pods=pods, nodes=("n1", "n2"))
+
+
+N1, N2 = Target.of(node="n1", registry=HOST), Target.of(node="n2", registry=HOST)
+
+
+def node_plan() -> FixPlan:
+    changes = tuple(
+        Change(target, "node-file", "write", payload={"node": target.get("node"), "path": "/x"}) for target in (N1, N2)
+    )
+    waves = (Wave("canary", (N1,)), Wave("batch 1", (N2,)))
+    return FixPlan("p", "f", "tls-ca-replaced", "t", "cure", "", "", "", (N1, N2), changes, waves, (), "")
+
+
+async def test_a_canary_is_verified_by_the_pods_on_its_node_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    kube, material, incident = on_nodes()
+    runs(kube)
+    checker = replace(verifier(kube), material=material, incident=incident)
+
+    async def gone() -> tuple[bool, str]:
+        return True, ""
+
+    monkeypatch.setattr(Verifier, "probe", lambda self, plan, target: gone())
+    said = await checker(node_plan(), N1)
+    assert (said.works, said.event, said.note) == (True, True, "apps/web-5d-x1 started")
+    said = await checker(node_plan(), N2)
+    assert (said.works, said.event) == (False, False)
+
+
+async def test_a_pod_made_again_on_another_node_tells_nothing_of_the_mended_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kube, material, incident = on_nodes()
+    checker = replace(verifier(kube), material=material, incident=incident)
+
+    async def elsewhere(pods: tuple[str, ...]) -> str:
+        assert pods == ("apps/web-5d-x1",)
+        old = kube.objects.pop(("pods", "apps", "web-5d-x1"))
+        old["metadata"]["name"] = "web-5d-x3"
+        old["spec"]["nodeName"] = "n2"
+        kube.add(old)
+        return "deleted"
+
+    async def gone() -> tuple[bool, str]:
+        return True, ""
+
+    monkeypatch.setattr(Verifier, "probe", lambda self, plan, target: gone())
+    checker.retry = elsewhere
+    said = await checker(node_plan(), N1)
+    assert (said.works, said.event) == (True, None)
+    assert "made again on other nodes" in said.note
+
+
+def test_what_a_finding_says_of_other_nodes_does_not_count_for_a_target_on_one() -> None:
+    _, material, incident = on_nodes()
+    standing = Standing("tls-ca-replaced", Kind.FAULT, None, Certainty.PROVEN, (N1, N2), "")
+    assert accused_at(node_plan(), N1, standing, material) == (N1,)
+    by_pod = replace(
+        standing, targets=(Target.of(workload="apps/web-5d-x1"), Target.of(workload="apps/web-5d-x2", node="n2"))
+    )
+    assert accused_at(node_plan(), N2, by_pod, material) == (by_pod.targets[1],)
+    whole = Target.of(registry=HOST)
+    assert accused_at(node_plan(), whole, standing, material) == (N1, N2)
+    narrowed = only_at(incident, "n1", material)
+    assert narrowed is not None
+    assert (narrowed.nodes, narrowed.pods) == (("n1",), ("apps/web-5d-x1",))
+    assert only_at(incident, "n3", material) is None
+
+
+def test_a_change_for_the_whole_registry_is_verified_by_all_pods() -> None:
+    _, material, incident = on_nodes()
+    assert pods_at(node_plan(), Target.of(registry=HOST), incident, material) == (incident.pods, False)
+    assert pods_at(node_plan(), N2, incident, material) == (("apps/web-5d-x2",), False)
