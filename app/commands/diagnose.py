@@ -54,6 +54,8 @@ def run(words: Sequence[str]) -> int:
     rulebook, problems = load_rulebook()
     for problem in problems[:20]:
         print(f"harborpilot: {problem}", file=sys.stderr)
+    if options.text == "-" and options.password_stdin:
+        raise UsageError("standard input holds either the text or the passwords", "Use --password-file for these.")
     text = read_text(options.text)
     ask = Ask(text=text, push=options.push, image=options.image or options.push)
     if options.bundle:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -51,6 +52,8 @@ class Registry:
         ("Location: /v2/team/x/blobs/uploads/u-1?_state=sealed",),
     )
     login: str = "200 OK"
+    slow: float = 0.0
+    """Seconds until a login is refused, as Harbor waits."""
     port: int = 0
     seen: list[tuple[str, str]] = field(default_factory=list)
     """(request line, kind of Authorization)."""
@@ -66,6 +69,7 @@ class Registry:
             method, path = line.split(" ")[:2]
             if path.startswith("/service/token"):
                 if kind == "Basic" and self.login != "200 OK":
+                    threading.Event().wait(self.slow)
                     answer(connection, self.login, b'{"errors":[{"code":"UNAUTHORIZED","message":"unauthorized"}]}')
                 else:
                     body = {"token": jwt(sub="ci", exp=9, access=[]), "expires_in": 1800}
