@@ -21,8 +21,9 @@ from app.fixes.journal import UndoJournal
 from app.fixes.upload import cancel_url
 from app.model.case import Incident
 from app.model.exchange import Exchange
+from app.model.fix import FixPlan
 from app.model.material import Document, Material
-from app.model.standing import Collect, Step
+from app.model.standing import Certainty, Collect, Kind, Standing, Step
 from app.model.target import INCIDENT
 from app.parsers.exchanges import encode_exchanges
 from app.ports import Credential, HttpRequest
@@ -33,6 +34,7 @@ from app.runner.assemble import Ask, Judged
 from app.runner.collect import World
 from app.runner.credentials import Budget
 from app.runner.investigation import Investigation
+from app.runner.verify import Verifier
 from tests.fakes.fixing import nap
 from tests.unit.pki import Pair
 from tests.unit.test_http_client import ALWAYS, Handler, Server, answer, jwt, leaf, request_of, tls
@@ -407,3 +409,24 @@ def test_a_refusal_is_one_more_text_and_only_once() -> None:
     assert with_own_try(material, replace(scene, incident=once)) == once
     assert with_own_try(material, replace(scene, vantage="bundle")) == scene.incident
     assert with_own_try(material, replace(scene, incident=replace(scene.incident, action="pull"))).texts == ()
+
+
+# --- verifying -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("start", "event"), [("202 Accepted", True), ("403 Forbidden", False)])
+async def test_a_push_is_verified_by_the_start_of_an_upload(
+    start: str, event: bool, registry: Start, tmp_path: Path
+) -> None:
+    body = b'{"errors":[{"code":"DENIED","message":"denied"}]}' if not event else b""
+    made, http = registry(start=(start, body, ("Location: /v2/team/x/blobs/uploads/u-9",)))
+    world = World(SystemClock(), http=http, credentials=Budget(push=LOGIN), uploads=gate(http, tmp_path))
+    image = f"localhost:{made.port}/team/x:1"
+    standing = Standing("login-lock", Kind.FAULT, None, Certainty.PROVEN, (INCIDENT,), "locked")
+    incident = Incident(image=image, registry=f"localhost:{made.port}", action="push")
+    verifier = Verifier(BOOK, world, standing, incident, nap, push=True, try_upload=True, push_account="ci")
+    plan = FixPlan("p", "f", "login-lock", "t", "cure", "", "", "", (INCIDENT,), (), (), (), "")
+    found = await verifier(plan, INCIDENT)
+    assert (found.event, found.works) == (event, event)
+    without = Verifier(BOOK, world, standing, incident, nap, push=True, push_account="ci")
+    assert (await without(plan, INCIDENT)).event is None
