@@ -10,6 +10,7 @@ from app.probes import (
     registry_manifest,
     registry_net,
     registry_ping,
+    registry_project,
     registry_push,
     registry_token,
     registry_trust,
@@ -117,6 +118,7 @@ PROBES: tuple[Probe, ...] = (
         _reads(registry_token.login),
         _both(registry_wants.login, registry_push.login),
     ),
+    Probe("project.seen", ("project.known",), _reads(registry_project.known), registry_project.wants),
     Probe(
         "bearer.probe",
         ("bearer.refused_share", "bearer.per_pod"),
