@@ -11,12 +11,13 @@ from functools import lru_cache
 from posixpath import join, normpath
 from typing import Any, Final
 
-from app.model.material import Material
+from app.model.material import Document, Material
 from app.parsers.hosts_toml import HostTable, parse_hosts_toml
 from app.parsers.k3s_registries import parse_registries
 from app.parsers.x509 import Certificate
 from app.probes.registry_chains import certificates_in
 from app.probes.registry_scene import Place, observed, place_of_url
+from app.pullplan.near import near_kind
 
 OS_BUNDLES: Final = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -134,7 +135,7 @@ def anchors_of(material: Material, node: str, registry: Place) -> Anchors:
             configured = None
         elif configured is not None:
             configured, files = (*configured, *inline[0]), (*files, *inline[1])
-    unread, looked = _unread(material, node, roots, names, runtime)
+    unread, looked = _unread(material, node, roots, names, runtime, registry)
     return Anchors(configured, pool, files, unread, looked, skips, bundle.mtime if bundle else None)
 
 
@@ -261,7 +262,7 @@ def _of_entry(
 
 
 def _unread(
-    material: Material, node: str, roots: list[str] | None, names: tuple[str, ...], runtime: str
+    material: Material, node: str, roots: list[str] | None, names: tuple[str, ...], runtime: str, registry: Place
 ) -> tuple[tuple[tuple[str, tuple[Certificate, ...]], ...], bool]:
     """Certificates for this registry in places which the runtime does not read, and whether all such places were looked at."""
     found: list[tuple[str, tuple[Certificate, ...]]] = []
@@ -277,6 +278,8 @@ def _unread(
             if certificates:
                 found.append((kind, certificates))
     found += [("dir-not-read", certificates) for certificates in _of_registries_yaml(material, node)]
+    for root in (roots or []) if runtime == "containerd" else ():
+        found += [("dir-not-read", certificates) for certificates in _of_near_folders(material, node, root, registry)]
     for root in _SOURCES:
         certificates = tuple(
             one for document in material.glob(f"nodes/{node}/{root}/*") for one in certificates_in(document.text)
@@ -285,6 +288,30 @@ def _unread(
             found.append(("os-store", certificates))
     looked = all(was_looked_at(material, node, root) for root in LOOKED_AT)
     return tuple(found), looked
+
+
+def _of_near_folders(material: Material, node: str, root: str, registry: Place) -> Iterable[tuple[Certificate, ...]]:
+    """Certificates of folders of the tree in force whose name misses the image's host (MODES: `hosts_toml.near_miss`).
+
+    The entry of another registry is none: where its URLs stay on this host, they have to lead to this port.
+    """
+    prefix = f"nodes/{node}/{root}/"
+    folders: dict[str, list[Document]] = {}
+    for document in material.below(prefix):
+        folders.setdefault(document.path.removeprefix(prefix).rpartition("/")[0], []).append(document)
+    for name, documents in folders.items():
+        hosts = next((one for one in documents if one.path == f"{prefix}{name}/hosts.toml"), None)
+        file = parse_hosts_toml(hosts.text) if hosts is not None else None
+        tables = [file.root, *file.hosts] if file is not None and not file.error else []
+        if not name or not near_kind(name, [table.url for table in tables if table.url], str(registry)):
+            continue
+        certificates = [one for document in documents for one in certificates_in(document.text)]
+        for table in tables:
+            for path in table.ca:
+                absolute = path if path.startswith("/") else normpath(join(f"/{root}/{name}", path))
+                certificates += certificates_in(material.node_file(node, absolute) or "")
+        if certificates:
+            yield tuple(certificates)
 
 
 def _of_registries_yaml(material: Material, node: str) -> Iterable[tuple[Certificate, ...]]:

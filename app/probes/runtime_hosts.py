@@ -67,7 +67,11 @@ def read(material: Material, scene: Scene) -> Iterable[Evidence]:
             continue
         directory = _exact(find_directory(tree, namespace))
         facts: dict[str, Value] = {}
-        if directory is not None or tree.complete:
+        if directory is not None and directory.bare:
+            # An empty folder sets nothing; what it hides stands under the name's other spelling.
+            if tree.complete:
+                facts["hosts_toml.dir_exact"] = _hidden(tree, directory, namespace)
+        elif directory is not None or tree.complete:
             facts["hosts_toml.dir_exact"] = directory is not None
         kind = _near(tree, directory, namespace)
         if kind != "none" or tree.complete or directory is not None:
@@ -91,21 +95,26 @@ def read(material: Material, scene: Scene) -> Iterable[Evidence]:
 
 
 def _near(tree: CertsDir, directory: HostsDir | None, namespace: str) -> str:
-    if directory is None:
-        near = near_directories(tree, namespace)
-        return near[0][0] if near else "none"
-    if directory.file is None and not directory.certificates:
-        if any(
-            item.name in directory_names(namespace)
-            and item is not directory
-            and item.file is not None
-            and item.name != "_default"
-            for item in tree.dirs
-        ):
+    if directory is not None and directory.file is None and not directory.certificates:
+        if _hidden(tree, directory, namespace):
             return "empty-shadow"
         if directory.text:
             return "file-name"
+    if directory is None or directory.bare:
+        near = near_directories(tree, namespace)
+        return near[0][0] if near else "none"
     return "none"
+
+
+def _hidden(tree: CertsDir, directory: HostsDir, namespace: str) -> bool:
+    """Whether settings under the other spelling of this very name lie behind the directory that is found first."""
+    return any(
+        item.name in directory_names(namespace)
+        and item is not directory
+        and item.file is not None
+        and item.name != "_default"
+        for item in tree.dirs
+    )
 
 
 def plan(material: Material, scene: Scene) -> Iterable[Evidence]:

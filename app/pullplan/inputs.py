@@ -55,6 +55,11 @@ class HostsDir:
     others: tuple[str, ...] = ()
     """Names of the other files."""
 
+    @property
+    def bare(self) -> bool:
+        """Nothing in it sets anything: containerd uses its defaults, as if the folder were not there."""
+        return self.file is None and not self.text and not self.certificates
+
 
 @dataclass(frozen=True, slots=True)
 class CertsDir:

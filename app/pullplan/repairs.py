@@ -152,6 +152,7 @@ def _hosts_files(node: NodeSetup, settings: Settings, namespace: str) -> Iterato
         return
     directory = find_directory(tree, namespace)
     exact = directory is not None and directory.name != "_default"
+    bare = directory is not None and exact and directory.bare
     file = directory.file if directory is not None else None
     if directory is not None and file is not None and file.error:
         text = mend(directory.text)
@@ -178,6 +179,9 @@ def _hosts_files(node: NodeSetup, settings: Settings, namespace: str) -> Iterato
         yield from _renamed(node, settings, tree, namespace)
     elif directory is not None and (file is None or file.empty):
         yield from _misplaced(node, settings, tree, directory, namespace)
+        if bare and node.k3s is None and near_directories(tree, namespace):
+            # An empty folder of the right name sets nothing; the settings stand beside it.
+            yield from _renamed(node, settings, tree, namespace)
 
 
 def _renamed(node: NodeSetup, settings: Settings, tree: CertsDir, namespace: str) -> Iterator[Repair]:

@@ -421,6 +421,24 @@ def test_missing_intermediate_that_is_known_elsewhere(root: Pair) -> None:
     assert value(read("trust.verify", complete), "trust.accepts_chain") == [True]
 
 
+def test_ca_in_a_folder_whose_name_misses_the_image_host(root: Pair) -> None:
+    leaf = make(HOST, root, hosts=(HOST,))
+    files = node_files(root.pem, make("Public Root", ca=True).pem)
+    tree = f"nodes/n1/etc/containerd/certs.d/{HOST}"
+    moved = {
+        path.replace(f"{tree}/", f"{tree}:443/"): text.replace(f"{HOST}/", f"{HOST}:443/")
+        for path, text in files.items()
+    }
+    found = read("trust.verify", material(node=[served(leaf)], files=moved))
+    assert value(found, "trust.accepts_chain") == [False]
+    assert value(found, "trust.elsewhere") == ["dir-not-read"]
+    other = {
+        path.replace(f"{tree}/", f"{tree}:5443/"): text.replace(HOST, f"{HOST}:5443") for path, text in files.items()
+    }
+    found = read("trust.verify", material(node=[served(leaf)], files=other))
+    assert value(found, "trust.elsewhere") in ([], ["none"]), "the entry of a second registry on this host"
+
+
 def test_ca_in_a_folder_that_nobody_reads(root: Pair) -> None:
     leaf = make(HOST, root, hosts=(HOST,))
     files = node_files(root.pem, make("Public Root", ca=True).pem)

@@ -57,6 +57,13 @@ def test_a_directory_with_port_serves_no_image_without() -> None:
     assert cures.complete
 
 
+def test_an_empty_folder_of_the_right_name_hides_no_misnamed_entry() -> None:
+    empty = HostsDir("h.example.com")
+    cures = cured_by(_inputs(_node(READ, "2.1.5", empty, _dir("h.example.com:443"))))
+    assert cures.findings == ("registry-key-not-image-host",)
+    assert cured_by(_inputs(_node(READ, "2.1.5", empty))).findings == ()
+
+
 def test_a_second_registry_on_the_host_is_not_a_misnamed_entry() -> None:
     other = _dir("h.example.com:5000", 'server = "http://h.example.com:5000"\n[host."http://h.example.com:5000"]\n')
     cures = cured_by(_inputs(_node(READ, "1.7.24", other)))

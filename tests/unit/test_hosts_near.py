@@ -1,0 +1,59 @@
+"""`hosts_toml.read` and `trust.verify` where the folder of the image's host is empty and the settings lie beside it."""
+
+from __future__ import annotations
+
+import json
+
+from app.model.case import Incident
+from app.model.evidence import Value
+from app.model.material import Document, Material
+from app.probes import BY_ID
+from app.probes.base import Scene
+
+HOST = "harbor.corp.example"
+ROOT = "/etc/containerd/certs.d"
+CONFIG = f'version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "{ROOT}"\n'
+HOSTS = f'server = "https://{HOST}"\n[host."https://{HOST}"]\nca = "/etc/corp.crt"\n'
+
+
+def facts(image: str, folders: dict[str, bool], *, complete: bool = True) -> dict[str, Value]:
+    """`hosts_toml.read` of a node with these folders below certs.d; True: with a hosts.toml."""
+    stat = {ROOT: {"directory": True, "listed": True, "complete": complete}}
+    stat |= {f"{ROOT}/{name}": {"directory": True, "listed": True, "complete": True} for name in folders}
+    documents = [
+        Document("nodes/n1/etc/containerd/config.toml", CONFIG),
+        Document("nodes/n1/versions.txt", "containerd github.com/containerd/containerd v1.7.24 abc\n"),
+        Document("nodes/n1/stat.json", json.dumps(stat)),
+        *(Document(f"nodes/n1{ROOT}/{name}/hosts.toml", HOSTS) for name, filled in folders.items() if filled),
+    ]
+    host = image.partition("/")[0]
+    scene = Scene(Incident("i", image, host, "pull", nodes=("n1",)), 0.0)
+    found: dict[str, Value] = {}
+    for record in BY_ID["hosts_toml.read"].read(Material(documents), scene):
+        found.update(record.facts)
+    return found
+
+
+def test_an_empty_folder_is_no_entry() -> None:
+    found = facts(f"{HOST}/a/b:1", {HOST: False, f"{HOST}:443": True})
+    assert (found["hosts_toml.dir_exact"], found["hosts_toml.near_miss"]) == (False, "port")
+
+
+def test_an_empty_folder_that_hides_the_entry_under_the_same_name() -> None:
+    found = facts(f"{HOST}:8443/a/b:1", {f"{HOST}_8443_": False, f"{HOST}:8443": True})
+    assert (found["hosts_toml.dir_exact"], found["hosts_toml.near_miss"]) == (True, "empty-shadow")
+
+
+def test_an_empty_folder_alone() -> None:
+    found = facts(f"{HOST}/a/b:1", {HOST: False})
+    assert (found["hosts_toml.dir_exact"], found["hosts_toml.near_miss"]) == (False, "none")
+
+
+def test_a_folder_that_was_not_read_whole_stays_unknown() -> None:
+    found = facts(f"{HOST}/a/b:1", {HOST: False}, complete=False)
+    assert "hosts_toml.dir_exact" not in found
+
+
+def test_an_entry_under_the_right_name() -> None:
+    found = facts(f"{HOST}/a/b:1", {HOST: True, f"{HOST}:443": True})
+    assert (found["hosts_toml.dir_exact"], found["hosts_toml.near_miss"]) == (True, "none")
