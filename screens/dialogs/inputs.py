@@ -19,7 +19,10 @@ BODY_WIDTH = 68
 class InputsDialog(Dialog[dict[str, str] | None]):
     """One field for each need: (key, question, secret). Answers the texts by key, or None when cancelled."""
 
-    BINDINGS = [key("escape", "cancel", "cancel", id="dialog.cancel")]
+    BINDINGS = [
+        key("enter,ctrl+s,f2", "take", "plan the fix", id="inputs.take", shown="enter"),
+        key("escape", "cancel", "cancel", id="dialog.cancel"),
+    ]
     nothing = None
 
     def __init__(self, needs: Sequence[tuple[str, str, bool]]) -> None:
@@ -57,13 +60,33 @@ class InputsDialog(Dialog[dict[str, str] | None]):
             )
         return found
 
+    def why_not(self, name: str) -> str:
+        if name == "take" and self.is_mounted and not all(value.strip() for value in self._values().values()):
+            return "A field is empty: the fix cannot be planned without it."
+        return ""
+
+    @on(Input.Changed)
+    @on(TextArea.Changed)
+    def _changed(self) -> None:
+        self.keys_changed()
+
     @on(Input.Submitted)
-    def _entered(self) -> None:
-        self.focus_next()
+    def _entered(self, event: Input.Submitted) -> None:
+        # The field after the last one is the button Cancel: enter there must not throw away what was typed.
+        if event.input.id == f"need-{len(self.needs) - 1}":
+            self.action_do("take")
+        else:
+            self.focus_next()
 
     @on(Button.Pressed)
     def _pressed(self, event: Button.Pressed) -> None:
-        self.dismiss(self._values() if event.button.id == "yes" else None)
+        if event.button.id == "yes":
+            self.action_do("take")
+        else:
+            self.dismiss(None)
+
+    def do_take(self) -> None:
+        self.dismiss(self._values())
 
 
 def _is_long(name: str) -> bool:

@@ -14,6 +14,7 @@ from screens.dialogs.confirm import confirm_plan, confirm_undo
 from screens.dialogs.error import ErrorDialog
 from screens.dialogs.host_keys import HostKeysDialog
 from screens.dialogs.info import InfoDialog
+from screens.dialogs.inputs import InputsDialog
 from screens.dialogs.texts import NewPushDialog, ObjectDialog, OpenBundleDialog, PasteDialog, SupplyDialog
 from screens.dialogs.unlock import UnlockDialog
 from screens.widgets.text import plain
@@ -42,6 +43,7 @@ async def answer(screen: Screen[Any], *keys: str, text: str = "") -> tuple[Host,
         (lambda: ErrorDialog("a", "b"), None),
         (lambda: InfoDialog("a", plain("b")), None),
         (lambda: HostKeysDialog(at.HOST_KEYS), False),
+        (lambda: InputsDialog((("a", "b", False),)), None),
         (PasteDialog, None),
         (lambda: SupplyDialog(at.UNKNOWNS[0]), None),
         (NewPushDialog, None),
@@ -73,6 +75,14 @@ async def test_a_severe_plan_wants_its_name() -> None:
         await pilot.press("e", "enter", "enter")
         await pilot.pause()
     assert app.answers == [True]
+
+
+async def test_enter_in_the_last_field_takes_what_was_typed() -> None:
+    needs = (("user", "Which user?", False), ("password", "Its password", True))
+    _, answers = await answer(InputsDialog(needs), *"bot", "enter", *"s3", "enter")
+    assert answers == [{"user": "bot", "password": "s3"}]
+    _, answers = await answer(InputsDialog(needs), "enter", *"s3", "enter")
+    assert answers == [], "an empty field is told, not planned with"
 
 
 async def test_unlock_takes_only_the_name() -> None:

@@ -280,12 +280,11 @@ def test_ten_thousand_events_open_and_step_in_time(tmp_path: Path) -> None:
             line.update(n=number)
             line["data"]["record"]["target"] = f"workload/apps/web-{number % 500}"
             file.write(json.dumps(line) + "\n")
-    begin = time.perf_counter()
+    # A shared machine is slow at times: the best of a few tries is what the code costs.
+    opened = min(_timed(lambda: (again := read_session(path)).seek(len(again))) for _ in range(3))
     replay = read_session(path)
     replay.seek(len(replay))
-    opened = time.perf_counter() - begin
     assert len(replay.state.evidence) == 500
-    # A shared machine is slow at times: the best of a few tries is what the code costs.
     slowest = max(
         min(_timed(lambda at=at: _jump(replay, at)) for _ in range(3)) for at in (9_999, 5_003, 1, 127, 9_900)
     )
