@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from app.model.evidence import OPERATOR_ANSWER, Evidence, Outcome
-from app.model.standing import Asked, Certainty, Collect, Standing
+from app.model.standing import Asked, Certainty, Choice, Collect, Standing
 from app.model.target import Target
 from app.model.view import TrainingStrip, UnknownRow, WalkView
 from screens import messages as ask
@@ -22,6 +22,7 @@ from screens.widgets.text import (
     CURSOR,
     FAILING,
     MUTED,
+    NEEDS_RIGHT,
     UNKNOWN,
     WORDS,
     WORKS,
@@ -169,7 +170,7 @@ class WalkScreen(Page):
         if view.busy:
             notes.append(assemble(("… ", "bold $text-accent"), view.busy))
         elif view.price:
-            notes.append(warn(f"The next step has a price: {view.price}.  y pays it, 0 or i goes round it."))
+            notes.append(warn("The next step has a price.  y does it, 0 goes on without."))
         return notes
 
     def _path(self) -> Content:
@@ -183,6 +184,8 @@ class WalkScreen(Page):
                 out += answered(question)
         if asked is not None:
             out += ["", *self._open_question(asked)]
+        elif view.price and not view.busy:
+            out += ["", *self._offer()]
         elif isinstance(view.step.next, Collect):
             out += ["", *self._collecting(view.step.next)]
         else:
@@ -199,12 +202,39 @@ class WalkScreen(Page):
             says = {"true": "evidence says so", "false": choice.because and f"not so: {choice.because}"}.get(
                 choice.value, ""
             )
+            if choice.targets:
+                says = f"evidence: {of_members(asked, choice)}"
             note = f"   {says}" if says else ""
             out.append(assemble("    ", (str(number), "bold $text-accent"), f"  {choice.label}", (note, MUTED)))
         out.append(assemble("    ", ("0", "bold $text-accent"), "  unknown"))
+        if asked.denied:
+            out.append(
+                unknown(
+                    f"could not be read on {count(len(asked.denied), 'target')}: {targets(asked.denied, 3)}",
+                    denied=True,
+                )
+            )
         if asked.by_hand:
-            out += ["", assemble(("  By hand (i pastes its output):  ", MUTED), asked.by_hand)]
+            out += ["", muted("  By hand (i pastes its output):"), plain(f"  {asked.by_hand}")]
         return out
+
+    def _offer(self) -> list[Content | str]:
+        """What is left to try has a price: what it would settle, what it costs, and how to go round it."""
+        best = next((item for item in self._open() if item.certainty is not Certainty.PROVEN), None)
+        out: list[Content | str] = [
+            assemble(
+                (f"{CURSOR} ", "bold $text-accent"), ("The rest can only be told by a step that has a price.", "bold")
+            ),
+            plain(f"  {self.view.price}"),
+        ]
+        if best is not None:
+            word = WORDS[best.certainty]
+            out.append(muted(f"  It can settle what is only {word} now: {one_line(best.title)}."))
+        return [
+            *out,
+            assemble("    ", ("y", "bold $text-accent"), "  do it, this once"),
+            assemble("    ", ("0", "bold $text-accent"), "  go on without it"),
+        ]
 
     def _collecting(self, step: Collect) -> list[Content | str]:
         view = self.view
@@ -446,7 +476,20 @@ def answered(question: Asked) -> list[Content | str]:
     )
     if question.by == "otherwise":
         mark = (UNKNOWN, "$text-warning")
-    return [assemble(mark, f" {question.text}  ", (choice.label, "bold"), (by, MUTED))]
+    here = f", {of_members(question, choice)}" if 0 < len(choice.targets) < question.members else ""
+    out: list[Content | str] = [assemble(mark, f" {question.text}  ", (f"{choice.label}{here}", "bold"), (by, MUTED))]
+    others = [item for item in question.choices if item is not choice and item.targets]
+    if others and here:
+        words = "; ".join(f"{item.label} on {targets(item.targets, 2)}" for item in others)
+        refused = f"; {NEEDS_RIGHT} denied on {len(question.denied)}" if question.denied else ""
+        out.append(muted(f"    {words}{refused}"))
+    return out
+
+
+def of_members(question: Asked, choice: Choice) -> str:
+    """`on 2 of 3 nodes`."""
+    kind = choice.targets[0].parts[0][0].replace("-", " ") if choice.targets and choice.targets[0].parts else "target"
+    return f"on {len(choice.targets)} of {count(question.members, kind)}"
 
 
 def evidence_lines(item: Evidence, most: int) -> list[Content | str]:

@@ -129,7 +129,7 @@ def outcome(evidence: Evidence) -> Content:
 def clock_time(at: float | None) -> str:
     """`14:02:31`, in the zone of the terminal."""
     if at is None:
-        return "never"
+        return "time not known"
     return datetime.fromtimestamp(at, UTC).astimezone().strftime("%H:%M:%S")
 
 
