@@ -23,6 +23,7 @@ from app.probes.registry_anchors import (
 )
 from app.probes.registry_chains import SeenChain, chains, distinctive_words, known_certificates
 from app.probes.registry_scene import Registry
+from app.probes.runtime_setup import newer_than
 
 
 def trust(registry: Registry) -> Iterable[Evidence]:
@@ -177,6 +178,7 @@ def _store(registry: Registry, node: str, anchors: Anchors) -> dict[str, Value]:
         return {}
     facts: dict[str, Value] = {"trust.store_time": changed}
     started = parse_time(runtime_started(registry.material, node))
-    if started is not None:
-        facts["trust.newer_than_runtime"] = changed > started
+    newer = newer_than(changed, started) if started is not None else None
+    if newer is not None:
+        facts["trust.newer_than_runtime"] = newer
     return facts

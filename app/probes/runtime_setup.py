@@ -20,6 +20,13 @@ SLACK = 1.0
 """Unit start times are whole seconds."""
 
 
+def newer_than(stamp: float, since: float) -> bool | None:
+    """Whether a file was written after a process started; None within the second of the start, which tells neither."""
+    if stamp > since + SLACK:
+        return True
+    return None if stamp >= since else False
+
+
 def main_path(files: NodeFiles) -> str:
     """The config file that the process reads, by its command line, else by distribution."""
     lines = [unit.cmdline for unit in (files.units.get("containerd"),) if unit is not None]
@@ -205,13 +212,17 @@ def _newer(files: NodeFiles, node: NodeSetup, path: str) -> bool | None:
     if files.rancher:
         # Written by the service right before it starts containerd: only another hand makes it newer.
         since = next((start for _, start, args in files.processes if args.startswith("containerd ")), None)
-    slack = 30.0 if files.rancher else SLACK
     stamps = [files.mtime(item.path) for item in (node.main, *node.dropins) if item is not None]
     if since is None or not stamps:
         return None
-    if any(stamp is not None and stamp > since + slack for stamp in stamps):
+    # k3s and RKE2 write the file themselves, at some moment around the start.
+    newer = [
+        None if stamp is None else stamp > since + 30.0 if files.rancher else newer_than(stamp, since)
+        for stamp in stamps
+    ]
+    if True in newer:
         return True
-    return None if None in stamps else False
+    return None if None in newer else False
 
 
 def _differs(written: Registry, config_path: str, running: Registry) -> bool:
@@ -242,7 +253,7 @@ def _k3s(files: NodeFiles, node: NodeSetup) -> K3sSetup:
     stamp = files.mtime(path)
     newer: bool | None = None
     if service is not None and service.since is not None and stamp is not None:
-        newer = stamp > service.since + SLACK
+        newer = newer_than(stamp, service.since)
     agent = f"/var/lib/rancher/{name}/agent/etc/containerd"
     templates = {path: text for path, text in files.below(agent).items() if path.endswith(".tmpl")}
     wanted = "config-v3.toml.tmpl" if node.main is not None and (node.main.version or 0) >= 3 else "config.toml.tmpl"

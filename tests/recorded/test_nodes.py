@@ -167,14 +167,14 @@ def test_exactly_the_right_repair_helps(
             {
                 "k3s.configs_key_match": False,
                 "k3s.near_key": "https://harbor.lab.test",
-                "k3s.newer_than_process": False,
+                "k3s.newer_than_process": "unknown",
             },
         ),
         ("k3s-rewrite-wrong", RANCHER, {"k3s.rewrite_applies": False}),
         (
             "k3s-http-insecure-skip-verify",
             RANCHER[:3],
-            {"k3s.scheme": "https", "k3s.newer_than_process": False, "k3s.generated_has_it": True},
+            {"k3s.scheme": "https", "k3s.newer_than_process": "unknown", "k3s.generated_has_it": True},
         ),
     ],
 )
