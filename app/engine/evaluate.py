@@ -165,17 +165,22 @@ def _single(term: Term, observation: Observation, scope: Scope) -> Verdict:
 
 def _values(operand: Operand, scope: Scope) -> list[Any]:
     """Known values of an operand; empty: unknown."""
+    return [value for value, _ in _measured(operand, scope)]
+
+
+def _measured(operand: Operand, scope: Scope) -> list[tuple[Any, float]]:
+    """Known values of an operand, each with the bound of its measurement (0 for what was not measured)."""
     if isinstance(operand, FactRef):
         found = scope.view.observations(operand.fact, scope.focus, operand.of)
-        return [observation.value for observation in found if not _empty(observation.value)]
+        return [(observation.value, observation.bound) for observation in found if not _empty(observation.value)]
     if isinstance(operand, VarRef):
         known, value = scope.view.variable(operand.name)
-        return [value] if known and not _empty(value) else []
+        return [(value, 0.0)] if known and not _empty(value) else []
     if isinstance(operand, Now):
-        return [scope.view.case.now] if scope.view.case.now else []
+        return [(scope.view.case.now, 0.0)] if scope.view.case.now else []
     if isinstance(operand, tuple):
-        return [value for part in operand for value in _values(part, scope)]
-    return [operand]
+        return [value for part in operand for value in _measured(part, scope)]
+    return [(operand, 0.0)]
 
 
 def _holds(op: str, observation: Observation, operand: Operand, name: Operand, scope: Scope) -> Truth:
@@ -184,15 +189,16 @@ def _holds(op: str, observation: Observation, operand: Operand, name: Operand, s
         return _empty(value) is not bool(operand)
     if _empty(value) and not (op == "has" and value == ()):
         return False
-    wanted = _values(operand, scope)
+    wanted = _measured(operand, scope)
     if not wanted:
         return None
     if op == "has":
-        return _has(observation, str(wanted[0]), name, scope)
+        return _has(observation, str(wanted[0][0]), name, scope)
     if op == "lacks":
-        has = _has(observation, str(wanted[0]), name, scope)
+        has = _has(observation, str(wanted[0][0]), name, scope)
         return None if has is None else not has
-    results = [_compare(op, value, observation.bound, one) for one in wanted]
+    # Both sides may be measured: they differ for certain where they do by more than both bounds.
+    results = [_compare(op, value, observation.bound + bound, one) for one, bound in wanted]
     if True in results:
         return True
     return None if None in results else False

@@ -31,6 +31,8 @@ _EVENT_BOUND: Final = 5.0
 _TOKEN_BOUND: Final = 1.0
 _DIRECT_BOUND: Final = 2.0
 """A pod's `issued_at` against our time of the request: whole seconds, and the request's own duration."""
+_LEEWAY: Final = 60.0
+"""What distribution forgives, and Harbor from 2.11 on; older ones forgive nothing (MODES: `clock.leeway`)."""
 _PAIR: Final = 2
 _NODES: Final = 3
 _DATE_DOCUMENT: Final = "harbor/date-"
@@ -61,14 +63,17 @@ def _cores(material: Material, scene: Scene) -> Iterable[Evidence]:
             "clock.measure", registry.target(), "operator", facts={"clock.core_spread": spread.seconds}, bounds={"clock.core_spread": spread.bound},
             excerpt=f"largest difference between cores {spread.seconds:.1f} s, at most {spread.bound:.1f} s wrong",
         )  # fmt: skip
-    leeway = token_leeway(material, scene)
+    leeway = token_leeway(material, scene, harbor=spread is not None)
     if leeway is not None:
         yield Evidence(
             "clock.measure",
             registry.target(),
             "operator",
-            facts={"clock.leeway": leeway},
-            excerpt=f"tokens are checked with {leeway:.0f} s of leeway",
+            facts={"clock.leeway": leeway.seconds},
+            bounds={"clock.leeway": leeway.bound} if leeway.bound else {},
+            excerpt=f"tokens are checked with {leeway.seconds:.0f} s of leeway"
+            if not leeway.bound
+            else f"the release is not known: tokens are checked with at most {leeway.seconds + leeway.bound:.0f} s of leeway",
         )
 
 
@@ -197,8 +202,11 @@ def _spread(readings: list[_Reading], roster: set[str]) -> Offset | None:
     return None
 
 
-def token_leeway(material: Material, scene: Scene) -> float | None:
-    """Seconds by which a token's times may be off: 0 in Harbor 2.0 to 2.10, 60 from 2.11 and where distribution checks."""
+def token_leeway(material: Material, scene: Scene, *, harbor: bool = False) -> Offset | None:
+    """Seconds by which a token's times may be off: 0 in Harbor 2.0 to 2.10, 60 from 2.11 and where distribution checks.
+
+    Of a Harbor whose release is not known something between: a difference that no release forgives still counts.
+    """
     try:
         data: Any = material.json("harbor/systeminfo.json")
     except ValueError:
@@ -209,12 +217,14 @@ def token_leeway(material: Material, scene: Scene) -> float | None:
     found = re.match(r"v?(\d+)\.(\d+)", told or _version_told(material, scene))
     if found:
         version = (int(found[1]), int(found[2]))
-        return 0.0 if (2, 0) <= version < (2, 11) else 60.0
+        return Offset(0.0 if (2, 0) <= version < (2, 11) else _LEEWAY, 0.0)
     challenge = registry_of(material, scene).challenge
     if challenge is not None and challenge.service != "harbor-registry":
-        return 60.0
+        return Offset(_LEEWAY, 0.0)
     config = material.text("registry/config.yml") or ""
-    return 60.0 if re.search(r"(?m)^\s+token:\s*(\{|$)", config) and "realm" in config else None
+    if re.search(r"(?m)^\s+token:\s*(\{|$)", config) and "realm" in config:
+        return Offset(_LEEWAY, 0.0)
+    return Offset(_LEEWAY / 2, _LEEWAY / 2) if harbor or challenge is not None else None
 
 
 def _version_told(material: Material, scene: Scene) -> str:

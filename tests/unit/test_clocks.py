@@ -129,6 +129,22 @@ def test_leeway_by_version(version: str, leeway: list[float]) -> None:
     assert [value for value, _ in found] == leeway
 
 
+def test_a_harbor_of_unknown_release_forgives_a_minute_at_most() -> None:
+    pods = {
+        "items": [
+            {"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+            for name in ("a", "b")
+        ]
+    }
+    files = {
+        "harbor/core-pods.json": json.dumps(pods),
+        "harbor/date-a.json": '{"remote": 1000.25, "sent": 1000.0, "received": 1000.1}',
+        "harbor/date-b.json": '{"remote": 1090.25, "sent": 1000.0, "received": 1000.1}',
+    }
+    assert fact(read(files), "clock.leeway") == [(30.0, 30.0)]
+    assert fact(read({}), "clock.leeway") == []
+
+
 def test_event_prints_the_nodes_time() -> None:
     event = {
         "metadata": {"creationTimestamp": "2026-11-21T11:03:20Z"},

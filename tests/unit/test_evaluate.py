@@ -103,6 +103,17 @@ def test_never_a_skew_inside_the_bound() -> None:
     assert truth({"fact": "f", "inside": 5}, fact("f", 5.5, bounds={"f": 1.0})) is None
 
 
+def test_a_limit_that_was_measured_has_its_bound_too() -> None:
+    limit = Evidence("limit", facts={"limit": 30.0}, bounds={"limit": 30.0})
+    for raw, expected in (({"beyond": {"fact": "limit"}}, True), ({"inside": {"fact": "limit"}}, False)):
+        term = {"fact": "f", **raw}
+        assert truth(term, limit, fact("f", 62.0, bounds={"f": 1.0})) is expected
+        assert truth(term, limit, fact("f", 60.5, bounds={"f": 1.0})) is None
+        assert truth(term, limit, fact("f", 0.5, bounds={"f": 0.2})) is None
+    assert truth({"fact": "f", "le": {"fact": "limit"}}, limit, fact("f", 61.0)) is False
+    assert truth({"fact": "f", "le": {"fact": "limit"}}, limit, fact("f", 59.0)) is None
+
+
 def test_two_values_over_a_scope_need_no_complete_list() -> None:
     raw = {"fact": "kid", "over": "core-pod", "distinct": {"ge": 2}}
     pods = [fact("kid", kid, Target.of(core_pod=pod)) for pod, kid in (("a", "K1"), ("b", "K2"))]
