@@ -58,6 +58,11 @@ class Practice:
     notes: list[tuple[float, str]] = field(default_factory=list)
     gave_up: bool = False
     scored: bool = False
+    writes_noted: int = 0
+    price_planned: int = 0
+    """What had been paid when a fix was planned."""
+    price_of_fixes: int = 0
+    """What applying and verifying paid by itself: no evidence that the operator chose."""
 
     # --- before ---
 
@@ -88,6 +93,7 @@ class Practice:
         self.began, self.ended = self.clock.monotonic(), None
         self.hints_given, self.named_cause, self.wrong_fixes = [], "", 0
         self.notes, self.gave_up, self.scored = [], False, False
+        self.writes_noted = self.price_planned = self.price_of_fixes = 0
         return self.run
 
     # --- during ---
@@ -101,6 +107,10 @@ class Practice:
         """The operator's own seconds so far."""
         return (self.ended if self.ended is not None else self.clock.monotonic()) - self.began
 
+    def price(self) -> int:
+        """What the operator's evidence has cost so far."""
+        return score.price_of(self._open().state.counts) - self.price_of_fixes
+
     def strip(self) -> TrainingStrip | None:
         """The strip above the walk; None outside of practice."""
         if self.run is None:
@@ -108,7 +118,7 @@ class Practice:
         one, used = self.run.scenario, len(self.hints_given)
         left = len(one.hints) - used
         return TrainingStrip(
-            one.pager, self.elapsed(), one.par.minutes * 60, score.price_of(self.run.state.counts), used, left,
+            one.pager, self.elapsed(), one.par.minutes * 60, self.price(), used, left,
             score.hint_cost(used) if left else 0, self.hints_given[-1] if self.hints_given else "",
         )  # fmt: skip
 
@@ -126,14 +136,25 @@ class Practice:
         """One step of the operator's own path, for the debrief."""
         self.notes.append((self.elapsed(), text))
 
+    def _note_writes(self) -> None:
+        """What was written since the last look. The world's clock leaps while pods wait, so its times tell no order here."""
+        writes = self._open().state.writes
+        for written in writes[self.writes_noted :]:
+            self.note(f"{written.what} {written.place}")
+        self.writes_noted = len(writes)
+
     def named(self, finding: str) -> None:
         """The cause that the operator settled on, e.g. by planning a fix for it; the last one counts."""
+        if finding != self.named_cause:
+            self.note(f"cause named: {finding}")
         self.named_cause = finding
-        self.note(f"cause named: {finding}")
+        self.price_planned = self.price()
 
     def applied(self, fix: str, finding: str, *, helped: bool) -> None:
         """A plan was applied. One that is none of the expected fixes, and that did not help, counts as wrong."""
+        self.price_of_fixes += self.price() - self.price_planned
         self.named(finding)
+        self._note_writes()
         scenario = self._open().scenario
         expected = {*scenario.solution.fixes, *(scenario.second.fixes if scenario.second else ())}
         if fix not in expected and not helped and not self._open().solved():
@@ -164,7 +185,7 @@ class Practice:
         causes = {scenario.expect.finding, *((scenario.behind.finding,) if scenario.behind else ())}
         told = score.lines(
             score.Tally(
-                solved, self.named_cause in causes, self.elapsed(), scenario.par.minutes * 60, score.price_of(run.state.counts), scenario.par.price,
+                solved, self.named_cause in causes, self.elapsed(), scenario.par.minutes * 60, self.price(), scenario.par.price,
                 self.wrong_fixes, len(score.targets(run.state.writes)), _needed(scenario), len(self.hints_given),
             )
         )  # fmt: skip
@@ -172,9 +193,9 @@ class Practice:
         if not self.scored:
             self.scored = True
             self._keep(scenario.scenario, points)
-        path = sorted([*self.notes, *((written.at - run.clock.now() + self.elapsed(), f"{written.what} {written.place}") for written in run.state.writes)])  # fmt: skip
+        self._note_writes()
         return DebriefView(
-            scenario.title, solved, self.gave_up, points, score.OF, told, tuple(text for _, text in path),
+            scenario.title, solved, self.gave_up, points, score.OF, told, tuple(text for _, text in self.notes),
             tuple(f"{one.probe}: {one.shows}" for one in scenario.shortest), scenario.expect.finding, scenario.lesson,
             self.elapsed(), scenario.par.minutes * 60,
         )  # fmt: skip

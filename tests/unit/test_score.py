@@ -112,6 +112,23 @@ def test_a_run_from_brief_to_debrief(practice: Practice, clock: HandClock, tmp_p
     assert (tmp_path / "practice.json").is_file()
 
 
+def test_the_path_is_in_order_and_verifying_costs_nothing(practice: Practice) -> None:
+    run = asyncio.run(practice.start("robot-disabled"))
+    run.state.counts.execs = 2
+    practice.note("asked: a question")
+    practice.named("robot-disabled")
+    asyncio.run(run.hands.do(run.scenario.solution.steps))
+    run.clock.move(300)
+    run.state.counts.execs += 15
+    practice.applied("robot-enable", "robot-disabled", helped=True)
+    assert practice.solved()
+    debrief = practice.debrief()
+    assert debrief.own_path[:2] == ("asked: a question", "cause named: robot-disabled")
+    assert debrief.own_path[-1] == "applied robot-enable"
+    assert len(debrief.own_path) > 3, "what was written stands between"
+    assert next(detail for what, detail, _ in debrief.lines if what == "price of evidence").startswith("2,")
+
+
 def test_giving_up(practice: Practice) -> None:
     asyncio.run(practice.start("secret-missing"))
     debrief = practice.give_up()
