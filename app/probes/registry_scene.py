@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -20,9 +19,11 @@ from app.parsers.redact import redact
 from app.parsers.split_url import urlsplit
 from app.parsers.transcript import read_transcript
 from app.probes.base import Scene
+from app.probes.harbor_common import HarborSide
 
 _EXCERPT: Final = 1200
-HUB: Final = frozenset({"docker.io", "registry-1.docker.io", "index.docker.io"})
+HUB_API: Final = "registry-1.docker.io"
+HUB: Final = frozenset({"docker.io", HUB_API, "index.docker.io"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ class Registry:
             and exchange.status in (301, 302, 303, 307, 308)
             and (place := place_of_url(exchange.headers.get("location", "")))
         )
-        self.upstreams = tuple(_upstreams(material))
+        self.upstreams = tuple(_upstreams(material, scene))
         self.seen = tuple(self._seen(exchange, source) for exchange, source in raw)
 
     def _name(self, raw: list[tuple[Exchange, str]]) -> str:
@@ -267,15 +268,18 @@ def _mirrors(material: Material, registry: Place | None) -> Iterable[Place]:
             yield place
 
 
-def _upstreams(material: Material) -> Iterable[Place]:
-    for document in material.glob("harbor/registries*.json"):
-        try:
-            data: Any = json.loads(document.text)
-        except ValueError:
-            continue  # the probe of the endpoints says so
-        for endpoint in data if isinstance(data, list) else [data]:
-            if isinstance(endpoint, dict) and (place := place_of_url(str(endpoint.get("url", "")))):
-                yield place
+def _upstreams(material: Material, scene: Scene) -> Iterable[Place]:
+    """Hosts of Harbor's endpoints, by a document or by its answer to us. Docker Hub's API lives beside its web site."""
+    rows, _ = HarborSide(material, scene).rows(("registries", "registry"), r"registries(?:/\d+)?")
+    for endpoint in rows:
+        place = place_of_url(str(endpoint.get("url", "")))
+        if place is not None:
+            yield upstream_place(place)
+
+
+def upstream_place(place: Place) -> Place:
+    """Where the registry API of an endpoint's URL answers."""
+    return Place(HUB_API, None, "https") if place.host in HUB | {"hub.docker.com"} else place
 
 
 def unparsable(probe: str, path: str, why: str, target: Target | None = None) -> Evidence:

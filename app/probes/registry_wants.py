@@ -15,18 +15,22 @@ from app.parsers.split_url import urlsplit
 from app.parsers.x509 import Certificate
 from app.ports import Command, File, HttpRequest, Tree
 from app.probes.base import Fetch, KubeGet, NodeItem, Scene, Want
+from app.probes.harbor_common import HarborSide
 from app.probes.harbor_place import best_vantage, items
+from app.probes.harbor_project import the_endpoint
 from app.probes.registry_anchors import LOOKED_AT, anchors_of, bundle_of, was_looked_at
 from app.probes.registry_manifest import content_facts
 from app.probes.registry_ping import speaks_plain_http
 from app.probes.registry_scene import (
     HUB,
+    HUB_API,
     Image,
     Place,
     Registry,
     image_of,
     place_of_url,
     registry_of,
+    upstream_place,
 )
 from app.probes.registry_token import minted, ready_pods
 from app.probes.secret_facts import SecretSeen, state_of
@@ -50,7 +54,6 @@ _CERTS: Final = (
     "/var/lib/rancher/k3s/agent/etc/containerd/certs.d",
     "/var/lib/rancher/rke2/agent/etc/containerd/certs.d",
 )
-_HUB_API: Final = "registry-1.docker.io"
 
 
 def vantages(material: Material, scene: Scene) -> list[str]:
@@ -167,7 +170,7 @@ def _other_ports(registry: Registry, place: Place) -> Iterable[Want]:
 
 
 def api_host(place: Place) -> str:
-    return _HUB_API if place.host in HUB else str(place)
+    return HUB_API if place.host in HUB else str(place)
 
 
 def base_url(registry: Registry, place: Place) -> str:
@@ -422,32 +425,19 @@ def blobs(material: Material, scene: Scene) -> Iterable[Want]:
 
 
 def upstream(material: Material, scene: Scene) -> Iterable[Want]:
-    """The image at the real upstream of a proxy project, as given and with `library/`."""
+    """The image at the real upstream of its proxy project, as given and with `library/`."""
     registry = registry_of(material, scene)
     image = image_of(scene)
     rest = image.repository.partition("/")[2] if image else ""
-    if image is None or not rest or not registry.upstreams or not _is_proxied(material, image):
+    endpoint = the_endpoint(HarborSide(material, scene))
+    found = place_of_url(str((endpoint or {}).get("url") or ""))
+    if image is None or not rest or found is None:
         return
-    for place in registry.upstreams[:3]:
-        host = _HUB_API if place.host in HUB | {"hub.docker.com"} else str(place)
-        for name in (rest, f"library/{rest}") if "/" not in rest else (rest,):
-            url = f"{place.scheme or 'https'}://{host}/v2/{name}/manifests/{image.reference}"
-            if not _asked(registry, url, "operator"):
-                yield Fetch(_get(url, "operator", "upstream", method="HEAD"))
-
-
-def _is_proxied(material: Material, image: Image) -> bool:
-    """Harbor says that the image's project has an upstream."""
-    project = image.repository.partition("/")[0]
-    for document in material.glob("harbor/projects*.json"):
-        try:
-            data = material.json(document.path)
-        except ValueError:
-            continue
-        for one in data if isinstance(data, list) else [data]:
-            if isinstance(one, dict) and one.get("name") == project and one.get("registry_id"):
-                return True
-    return False
+    place = upstream_place(found)
+    for name in (rest, f"library/{rest}") if "/" not in rest else (rest,):
+        url = f"{place.scheme or 'https'}://{place}/v2/{name}/manifests/{image.reference}"
+        if not _asked(registry, url, "operator"):
+            yield Fetch(_get(url, "operator", "upstream", method="HEAD"))
 
 
 def config_blob(material: Material, scene: Scene) -> Iterable[Want]:

@@ -648,3 +648,27 @@ def test_a_plain_http_registry_is_asked_in_plain_http() -> None:
     assert {one.url for one in requests("manifest.get", material([ping()]), scene())} == {
         f"https://{HOST}/v2/team/app/manifests/1.0"
     }
+
+
+def test_the_upstream_is_asked_once_harbor_told_its_endpoint() -> None:
+    where = replace(
+        scene(), incident=Incident(image=f"{HOST}/cache/grafana/loki:3", registry=HOST, action="pull", nodes=("n1",))
+    )
+    api = f"https://{HOST}/api/v2.0"
+    projects = Exchange(
+        f"{api}/projects?name=cache", status=200, tcp="open", body=json.dumps([{"name": "cache", "registry_id": 4}])
+    )
+    endpoints = [{"id": 3, "url": "https://quay.io"}, {"id": 4, "url": "https://hub.docker.com"}]
+    registries = Exchange(f"{api}/registries?page_size=100", status=200, tcp="open", body=json.dumps(endpoints))
+    url = "https://registry-1.docker.io/v2/grafana/loki/manifests/3"
+    assert [one.url for one in requests("upstream.get", material([ping(), projects, registries]), where)] == [url]
+    assert requests("upstream.get", material([ping(), projects]), where) == []
+    seen = Exchange(url, method="HEAD", purpose="upstream", status=200, tcp="open")
+    asked = material([ping(), projects, registries, seen])
+    assert requests("upstream.get", asked, where) == []
+    assert value(read("upstream.get", asked, where), "upstream.status") == [200]
+    single = replace(where, incident=replace(where.incident, image=f"{HOST}/cache/nginx:1"))
+    assert [one.url for one in requests("upstream.get", material([ping(), projects, registries]), single)] == [
+        "https://registry-1.docker.io/v2/nginx/manifests/1",
+        "https://registry-1.docker.io/v2/library/nginx/manifests/1",
+    ]
