@@ -62,14 +62,24 @@ class KubeApi(Protocol):
     async def exec(self, namespace: str, pod: str, container: str, command: str, *arguments: str) -> KubeReply:
         """Run `sha256sum`, `date`, `stat` or `printenv-sha256` (digest of one variable) with plain arguments in a container."""
 
-    async def allowed(self, verb: str, resource: str, namespace: str = "", name: str = "", subresource: str = "", group: str = "") -> bool | None:
+    async def allowed(
+        self, verb: str, resource: str, namespace: str = "", name: str = "", subresource: str = "", group: str = ""
+    ) -> bool | None:
         """SelfSubjectAccessReview; None when that itself could not be asked."""
 
 
 class KubeWriter(Protocol):
     """Changing one context. Only the gateway holds one."""
 
-    async def write(self, method: Literal["POST", "PUT", "PATCH", "DELETE"], path: str, body: Any = None, *, content_type: str = "application/json", dry_run: bool = False) -> KubeReply:
+    async def write(
+        self,
+        method: Literal["POST", "PUT", "PATCH", "DELETE"],
+        path: str,
+        body: Any = None,
+        *,
+        content_type: str = "application/json",
+        dry_run: bool = False,
+    ) -> KubeReply:
         """One write; `dry_run` asks the server to check and not keep it."""
 
 
@@ -153,7 +163,9 @@ class Nodes(Protocol):
 class NodeWriter(Protocol):
     """Changing files of a node and restarting its units. Only the gateway holds one."""
 
-    async def replace(self, node: str, path: str, text: str, *, expect_sha256: str | None, mode: str = "0644", backup: str) -> str:
+    async def replace(
+        self, node: str, path: str, text: str, *, expect_sha256: str | None, mode: str = "0644", backup: str
+    ) -> str:
         """Write beside, sync, rename; keep the old one as `backup` with its mode and owner. Returns the new sha256.
 
         `expect_sha256` None: the file must not exist. Raises RefusedError when the file is not what was expected.
@@ -219,5 +231,7 @@ class Http(Protocol):
 class HarborWriter(Protocol):
     """Changing Harbor through its API. Only the gateway holds one."""
 
-    async def write(self, method: Literal["POST", "PUT", "PATCH", "DELETE"], path: str, body: Any = None) -> tuple[int, str]:
+    async def write(
+        self, method: Literal["POST", "PUT", "PATCH", "DELETE"], path: str, body: Any = None
+    ) -> tuple[int, str]:
         """Status and body of one call below `/api/v2.0`."""

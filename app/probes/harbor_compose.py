@@ -235,7 +235,11 @@ def _clock(document: Document) -> Iterable[Document]:
     """The host's clock is that of every container on it."""
     try:
         data = json.loads(document.text)
-        there, here, bound = parse_time(data["node_time"]), parse_time(data["reference_time"]), float(data["error_bound_s"])
+        there, here, bound = (
+            parse_time(data["node_time"]),
+            parse_time(data["reference_time"]),
+            float(data["error_bound_s"]),
+        )
     except (ValueError, KeyError, TypeError):
         return
     if there is None or here is None:

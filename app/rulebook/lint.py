@@ -250,9 +250,14 @@ def lint(book: Rulebook, texts: Texts, produced: Iterable[str] | None = None) ->
     if produced is not None:
         known = set(produced)
         where = next((name for name in texts if name.endswith("facts.yaml")), "facts.yaml")
-        problems.extend(
-            Problem(where, line_of(texts.get(where, ""), f".facts.{name}"), "not-produced", f"no probe gives {name}")
-            for name in book.facts
-            if name not in known
-        )
+        for name, spec in book.facts.items():
+            line = line_of(texts.get(where, ""), f".facts.{name}")
+            if name not in known and not spec.not_read:
+                problems.append(
+                    Problem(
+                        where, line, "not-produced", f"no probe gives {name}; give it one, or say why not in `not_read`"
+                    )
+                )
+            elif name in known and spec.not_read:
+                problems.append(Problem(where, line, "not-produced", f"a probe does give {name}; take `not_read` out"))
     return sorted(problems)

@@ -127,6 +127,8 @@ class FactSpec(_Strict, frozen=True, kw_only=True):
     """What is needed to see it (MODES notation: `-`, `kube:pods`, `ssh`, `ssh+`, `hns:pods/exec`, `H:admin`, `cred`)."""
     about: str = ""
     """What it says, in a few words, for the screens."""
+    not_read: str = ""
+    """Why no probe gives it (the operator's word alone does, or nobody can look); empty for a fact that a probe gives."""
 
 
 class ProbeSpec(_Strict, frozen=True, kw_only=True):

@@ -288,7 +288,6 @@ class Collector:
             replace(exchange, login=credential.origin, login_variant=request.login_variant) if credential else exchange
         )
 
-
     async def _upload(self, request: HttpRequest) -> Exchange:
         now = self.world.clock.now()
         refused = Exchange(request.url, request.method, request.vantage, request.purpose, taken_at=now)
