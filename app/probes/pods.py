@@ -138,6 +138,11 @@ def read_cluster(material: Material, now: float) -> Cluster:
         total += 1
         seen = _pod(raw)
         pods[seen.key] = (seen, raw)
+    silent = _silent_nodes(material)
+    for key, (pod, raw) in pods.items():
+        if pod.node in silent and _unseen(raw):
+            words = Words(silent[pod.node], "NodeNotReady", status=True, image=pod.images[0] if pod.images else "")
+            pods[key] = (replace(pod, words=(words,), failing=True, failing_images=pod.images[:1]), raw)
     uids = {key: str(_mapping(raw.get("metadata")).get("uid") or "") for key, (_, raw) in pods.items()}
     by_pod, loose = _events(events, uids, listed=listed)
     failing: dict[str, PodSeen] = {}
@@ -172,6 +177,25 @@ def read_cluster(material: Material, now: float) -> Cluster:
         (*bad, *bad_events),
         tuple(attempts),
     )
+
+
+def _silent_nodes(material: Material) -> dict[str, str]:
+    """Nodes whose kubelet does not report, with what the API says of them: pods there wait without a word of their own."""
+    found: dict[str, str] = {}
+    for node in items_of(material, "nodes.json")[0]:
+        for condition in _list(_mapping(node.get("status")).get("conditions")):
+            if isinstance(condition, dict) and condition.get("type") == "Ready" and condition.get("status") != "True":
+                name = str(_mapping(node.get("metadata")).get("name") or "")
+                found[name] = (
+                    f"node {name} is not ready: {condition.get('message') or condition.get('reason') or ''}".strip()
+                )
+    return found
+
+
+def _unseen(raw: Mapping[str, Any]) -> bool:
+    """Scheduled, and no kubelet has said anything of it."""
+    status = _mapping(raw.get("status"))
+    return status.get("phase") == "Pending" and not _list(status.get("containerStatuses"))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
