@@ -54,6 +54,7 @@ class Registry:
         ("Location: /v2/team/x/blobs/uploads/u-1?_state=sealed",),
     )
     login: str = "200 OK"
+    cancel: str = "204 No Content"
     slow: float = 0.0
     """Seconds until a login is refused, as Harbor waits."""
     port: int = 0
@@ -88,7 +89,7 @@ class Registry:
                 status, body, more = self.start
                 answer(connection, status, body, *(one.replace("PORT", str(self.port)) for one in more))
             elif method == "DELETE":
-                answer(connection, "204 No Content")
+                answer(connection, self.cancel)
             else:
                 answer(connection, "404 Not Found", b'{"errors":[{"code":"NOT_FOUND","message":"no"}]}')
 
@@ -210,6 +211,16 @@ async def test_a_location_elsewhere_gets_no_login(
 )
 def test_only_an_upload_of_that_repository_is_cancelled(location: str, wanted: str) -> None:
     assert cancel_url("https://h:8/v2/a/b/blobs/uploads/", location) == wanted
+
+
+async def test_a_cancelling_that_is_refused_is_told(registry: Start, tmp_path: Path) -> None:
+    made, http = registry(cancel="403 Forbidden")
+    gateway = gate(http, tmp_path)
+    gateway.allow_upload(f"localhost:{made.port}")
+    found = await gateway.try_upload(post(made.port), 1.0)
+    assert found.status == 202
+    assert "HTTP 403" in found.error
+    assert "purging" in found.error
 
 
 # --- the whole way -------------------------------------------------------------------------------------------------------
