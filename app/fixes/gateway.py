@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from app.errors import HarborPilotError, RefusedError, VerifyFailedError
-from app.fixes.base import ABSENT, HARBOR, WORKLOAD, at_pointer, digest_value
+from app.errors import HarborPilotError, RefusedError
+from app.fixes.base import HARBOR, WORKLOAD, at_pointer, digest_value
 from app.fixes.gateway_kube import UNDO_LABEL, KubeHand, unmasked
+from app.fixes.gateway_node import KINDS as NODE_KINDS
+from app.fixes.gateway_node import NodeHand, steps_of, undone_of
 from app.fixes.journal import UndoJournal
 from app.fixes.upload import upload_and_cancel
 from app.model.exchange import Exchange
@@ -252,61 +254,12 @@ class Gateway:
 
     async def _write_step(self, plan: FixPlan, change: Change, step: str) -> None:
         self._check_lock(plan.context)
-        payload = change.payload
-        if change.kind == "node-file":
-            kept = f"{payload['path']}.harborpilot-{plan.id}"
-            backup = None if change.expects.get("sha256") == ABSENT else kept
-            self.journal.write(
-                plan.id,
-                "step",
-                step=step,
-                kind=change.kind,
-                node=payload["node"],
-                path=payload["path"],
-                backup=backup,
-                state="started",
-            )
-            expected = change.expects.get("sha256")
-            made = await self._nodes().replace(
-                str(payload["node"]), str(payload["path"]), str(payload["text"]),
-                expect_sha256=None if expected == ABSENT else expected, mode=str(payload.get("mode", "0644")), backup=kept,
-            )  # fmt: skip
-            if payload.get("check_runtime"):
-                said = await self._nodes().check_runtime_config(str(payload["node"]))
-                if said:
-                    await self._nodes().restore(
-                        str(payload["node"]), str(payload["path"]), backup=backup, expect_sha256=made
-                    )
-                    raise VerifyFailedError(
-                        f"the node's runtime does not accept the new file, the old one is back: {said}"
-                    )
-            self.journal.write(
-                plan.id,
-                "step",
-                step=step,
-                kind=change.kind,
-                state="done",
-                node=payload["node"],
-                path=payload["path"],
-                backup=backup,
-                sha256=made,
-            )
-        elif change.kind == "node-restart":
-            self.journal.write(
-                plan.id,
-                "step",
-                step=step,
-                kind=change.kind,
-                node=payload["node"],
-                unit=payload["unit"],
-                state="started",
-            )
-            await self._nodes().restart(str(payload["node"]), str(payload["unit"]))
-            self.journal.write(plan.id, "step", step=step, kind=change.kind, state="done")
-        elif change.kind == "node-trust-update":
-            self.journal.write(plan.id, "step", step=step, kind=change.kind, node=payload["node"], state="started")
-            await self._nodes().run_trust_update(str(payload["node"]))
-            self.journal.write(plan.id, "step", step=step, kind=change.kind, state="done", node=payload["node"])
+        if change.kind in NODE_KINDS:
+            hand = self._node_hand(plan.id)
+            try:
+                await hand.write(plan, change, step)
+            finally:
+                self._done -= {(plan.id, name) for name in hand.put_back}
         elif change.kind.startswith("kube-"):
             await self._hand(plan.id).write(plan, change, step)
         elif change.kind == "harbor-api":
@@ -314,10 +267,10 @@ class Gateway:
         else:
             raise RefusedError(f"unknown kind of change {change.kind!r}")
 
-    def _nodes(self) -> NodeWriter:
+    def _node_hand(self, plan: str = "") -> NodeHand:
         if self.writers.nodes is None:
             raise RefusedError("no node can be written to in this run")
-        return self.writers.nodes
+        return NodeHand(self.journal, self.writers.nodes, self._made.setdefault(plan, {}) if plan else {})
 
     async def _write_harbor(self, plan: FixPlan, change: Change, step: str) -> None:
         if self.writers.harbor is None:
@@ -354,40 +307,26 @@ class Gateway:
         self._check_lock(applied_to)
         if events and events[-1]["event"] == "undone":
             raise RefusedError(f"plan {plan_id} was undone already")
-        steps: dict[str, Mapping[str, Any]] = {}
-        for event in events:
-            if event["event"] == "step":
-                steps[str(event["step"])] = {**steps.get(str(event["step"]), {}), **event}
-        put_back = {str(event["step"]) for event in events if event["event"] == "step-undone"}
+        steps, put_back = steps_of(events), undone_of(events)
         self.journal.write(plan_id, "undo-begun")
         lines = []
-        # A trust store is built from the anchors, so it comes after they were put back.
+        # A trust store is built from the anchors, so it comes after they were put back; a service that the plan had
+        # restarted reads its files when it starts, so it comes last.
+        later = {"node-trust-update": 1, "node-restart": 2}
         backwards = list(reversed(steps.items()))
-        backwards.sort(key=lambda step: step[1]["kind"] == "node-trust-update")
+        backwards.sort(key=lambda step: later.get(str(step[1]["kind"]), 0))
         for name, event in backwards:
             if name in put_back:
                 continue
-            lines.append(await self._undo_step(event))
+            lines.append(await self._undo_step(event, steps))
             self.journal.write(plan_id, "step-undone", step=name)
         self.journal.write(plan_id, "undone")
         return lines
 
-    async def _undo_step(self, event: Mapping[str, Any]) -> str:
+    async def _undo_step(self, event: Mapping[str, Any], steps: Mapping[str, Mapping[str, Any]]) -> str:
         kind = str(event["kind"])
-        if kind == "node-file":
-            if event["state"] != "done":
-                return f"{event['node']} {event['path']}: was not written, or its writing was cut off before the rename; nothing to put back"
-            await self._nodes().restore(
-                str(event["node"]), str(event["path"]), backup=event.get("backup"), expect_sha256=str(event["sha256"])
-            )
-            return (
-                f"{event['node']} {event['path']}: the old file is back"
-                if event.get("backup")
-                else f"{event['node']} {event['path']}: removed"
-            )
-        if kind == "node-trust-update":
-            await self._nodes().run_trust_update(str(event["node"]))
-            return f"{event['node']}: trust store built again"
+        if kind in NODE_KINDS:
+            return await self._node_hand().undo(event, steps)
         if kind == "harbor-api":
             return await self._undo_harbor(event)
         if kind.startswith("kube-"):

@@ -263,7 +263,7 @@ class Work:
         if self.restart:
             found.append(
                 Change(self.target, "node-restart", f"restart {self.restart}", command=f"ssh {self.node} sudo systemctl restart {self.restart}",
-                       payload={"node": self.node, "unit": self.restart}, undo=f"none: a restart has no undo; after the files are put back {self.restart} has to be restarted once more")
+                       payload={"node": self.node, "unit": self.restart}, undo=f"a restart has no undo of its own; where files are put back {self.restart} is restarted once more")
             )  # fmt: skip
         return found
 

@@ -80,10 +80,6 @@ async def play(scenario: Scenario, fix: str, folder: Path) -> None:
     if fix in NO_WAY_BACK:
         return
     await fixing.gateway.undo(plan.id)
-    for change in plan.changes:
-        if change.kind == "node-restart":
-            # The file is back; the service reads it when it starts.
-            await run.node_writer.restart(str(change.payload["node"]), str(change.payload["unit"]))
     if scenario.goal.pods:
         # Pods that run go on; new ones meet the fault again.
         for space in scenario.goal.pods:

@@ -419,7 +419,7 @@ async def test_the_system_store_gets_the_ca_and_undo_builds_it_without(tmp_path:
     nodes.done.clear()
     await gateway.undo(plan.id)
     assert nodes.image() == start
-    assert [line.split()[1] for line in nodes.done] == ["restore", "trust"]
+    assert [line.split()[1] for line in nodes.done] == ["restore", "trust", "restart"]
     rocky = several("n1", release=NEW_2, files={CONFIG: READ_2})
     other = plan_of("os-trust-add", material(rocky, exchanges=SERVED), **GIVEN)
     assert str(other.changes[0].payload["path"]).startswith("/etc/pki/ca-trust/source/anchors/")

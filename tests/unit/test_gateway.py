@@ -257,6 +257,7 @@ def test_only_the_gateway_holds_writers() -> None:
         "app/ports.py",
         "app/fixes/gateway.py",
         "app/fixes/gateway_kube.py",
+        "app/fixes/gateway_node.py",
         "app/bootstrap.py",
         "app/commands/writing.py",
     }
