@@ -46,6 +46,10 @@ from screens.widgets.text import (
 )
 
 EXCERPT_LINES = 8
+MOST_POSSIBLE = 8
+"""Standings that are only possible: this many are shown, and fewer beside one that is likely or proven."""
+MOST_POSSIBLE_BESIDE = 4
+MOST_DIFFERENCES = 4
 
 
 class WalkScreen(Page):
@@ -176,8 +180,11 @@ class WalkScreen(Page):
     def _path(self) -> Content:
         view = self.view
         out: list[Content | str] = []
-        for text in view.differences:
-            out.append(assemble(("The failing have, the healthy have not: ", "bold $text-accent"), text))
+        if view.differences:
+            out.append(plain("The failing differ from the healthy in:", "bold $text-accent"))
+            out += [plain(f"  · {text}") for text in view.differences[:MOST_DIFFERENCES]]
+        if len(view.differences) > MOST_DIFFERENCES:
+            out.append(muted(f"  and {count(len(view.differences) - MOST_DIFFERENCES, 'more difference')}"))
         asked = view.asks.question if view.asks else None
         for question in view.step.path:
             if asked is None or question.id != asked.id:
@@ -287,12 +294,12 @@ class WalkScreen(Page):
         best = next(iter(self._open()), None)
         if asked and asked.evidence:
             chosen = asked.evidence
-        elif self.view.done and best and any(ground.evidence for ground in best.grounds):
+        elif (self.view.done or self.view.price) and best and any(ground.evidence for ground in best.grounds):
             chosen = tuple(
                 {ground.evidence.key: ground.evidence for ground in best.grounds if ground.evidence}.values()
             )
         else:
-            chosen = self.view.evidence[-2:]
+            chosen = tuple(item for item in self.view.evidence if item.outcome is not Outcome.SKIPPED)[-2:]
         out: list[Content | str] = []
         for item in chosen[:3]:
             out += ["", *evidence_lines(item, EXCERPT_LINES)]
@@ -306,8 +313,14 @@ class WalkScreen(Page):
         out: list[Content | str] = []
         if not view.step.standings:
             out.append(muted("No finding stands yet: nothing has been read that could rank one."))
+        sure = [item for item in self._open() if item.certainty in {Certainty.PROVEN, Certainty.LIKELY}]
+        most = MOST_POSSIBLE_BESIDE if sure else MOST_POSSIBLE
+        possible = [item for item in view.step.standings if item.certainty is Certainty.POSSIBLE]
         for item in view.step.standings:
-            out += standing_lines(item)
+            if item.certainty is not Certainty.POSSIBLE or item in possible[:most]:
+                out += standing_lines(item)
+            elif item is possible[most]:
+                out.append(muted(f"○ and {len(possible) - most} more that are possible"))
         if view.step.also_noticed:
             out += ["", rule("Also noticed, explains nothing here")]
             out += [
@@ -525,7 +538,7 @@ def standing_lines(item: Standing) -> list[Content | str]:
             )
         ]
     many = f"  ×{len(item.targets)}" if len(item.targets) > 1 else ""
-    if len(item.targets) == 1:
+    if len(item.targets) == 1 and item.certainty is not Certainty.POSSIBLE:
         many = f"  {short_target(item.targets[0])}"
     out: list[Content | str] = [
         assemble(sign(item.certainty), f" {word}  ", (one_line(item.title), "bold"), (many, MUTED))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from app.engine.placeholders import filled_command, names_of
 from app.engine.view import View
 from app.model.evidence import Evidence, Of, Outcome
 from app.model.material import Material
@@ -255,7 +256,9 @@ def _rests_on(material: Material) -> str:
     return f"the pods that wait were read{'' if whole else ' in part'}, and none fails to pull; {len(data['items'])} running ones were seen"
 
 
-def unknowns(step: Step, evidence: Iterable[Evidence], rulebook: Rulebook) -> tuple[UnknownRow, ...]:
+def unknowns(
+    step: Step, evidence: Iterable[Evidence], rulebook: Rulebook, names: Mapping[str, str] | None = None
+) -> tuple[UnknownRow, ...]:
     """What is not known, folded by reason, with what it costs and how to supply it."""
     grouped: dict[tuple[str, str], list[Evidence]] = {}
     for record in evidence:
@@ -277,7 +280,7 @@ def unknowns(step: Step, evidence: Iterable[Evidence], rulebook: Rulebook) -> tu
             UnknownRow(
                 f"{where}{spec.title if spec else probe}: {why}"[:240],
                 costs=f"needed for {wanted[probe].fact}" if probe in wanted else "",
-                by_hand=hand,
+                by_hand=filled_command(hand, names or {}),
                 targets=tuple(sorted({str(record.target) for record in records}))[:8],
                 denied=records[0].outcome is Outcome.DENIED,
             )
@@ -314,7 +317,7 @@ def walk(
         auto=auto,
         busy=busy,
         price=price,
-        unknowns=unknowns(opened.step, opened.case.evidence, rulebook),
+        unknowns=unknowns(opened.step, opened.case.evidence, rulebook, names_of(opened.case)),
         differences=differences(opened, rulebook),
         now=now,
         problem=problem,
