@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from app.fixes.base import Fix, Need
-from app.fixes.node_base import CannotError, Work, ask, given
+from app.fixes.node_base import CannotError, Work, ask
 from app.fixes.node_plan import node_fix
 from app.fixes.node_toml import (
     EditError,
@@ -30,6 +30,7 @@ from app.parsers.containerd_config import GRPC, IMAGES, ConfigFile
 from app.parsers.versions import at_least
 from app.probes.runtime_setup import main_path
 from app.pullplan.containerd import find_directory
+from app.pullplan.near import near_kind
 from app.pullplan.repairs import DEFAULT_ROOTS
 from app.pullplan.settings import READ, section_state
 
@@ -395,19 +396,16 @@ def _bundle_time(work: Work) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def set_auth(work: Work, host: str) -> None:
-    """A login in containerd's own settings for one host[:port]."""
+def set_auth(work: Work, host: str, login: Mapping[str, str]) -> None:
+    """A login (its keys as config.toml has them) in containerd's own settings for one host[:port]."""
     plain(work)
     path, plugin = place_of_settings(work)
     text = config_text(work, path)
     table = ("plugins", plugin, "registry", "configs", host, "auth")
-    for key in ("auth", "identitytoken"):
-        if at(parsed(text), (*table, key)) is not None:
+    for key in LOGIN_KEYS:
+        if key not in login and at(parsed(text), (*table, key)) is not None:
             raise CannotError(f"the entry of {host} has {key} as well; take it out by hand first")
-    for key in ("username", "password"):
-        value = given(work.context, key)
-        if not value:
-            raise CannotError(f"no {key} was given")
+    for key, value in login.items():
         text = set_key(text, table, key, value)
     put_config(work, path, text, f"give the runtime a login for {host}")
 
@@ -422,5 +420,28 @@ LOGIN: Final = ask(
     Need("username", "User name of the account that the node pulls with (a robot with pull rights only)"),
     Need("password", "Its password; every pod on the node can then use it", secret=True),
 )
+LOGIN_KEYS: Final = ("username", "password", "auth", "identitytoken")
 
-__all__ = ["FIXES", "LOGIN", "EditError", "hosts_text", "plain", "set_auth", "set_config_path"]
+
+def login_near(work: Work, host: str) -> tuple[str, dict[str, str]]:
+    """(key, login) of the one entry of config.toml or a drop-in that stands under a name close to a host; empty: none, or several."""
+    found: dict[str, dict[str, str]] = {}
+    for item in (work.setup.main, *work.setup.dropins):
+        if item is None or item.error:
+            continue
+        plugins = parsed(work.whole(item.path)).get("plugins")
+        for plugin in plugins if isinstance(plugins, dict) else ():
+            configs = at(plugins, (plugin, "registry", "configs"))
+            for key, entry in configs.items() if isinstance(configs, dict) else ():
+                auth = entry.get("auth") if isinstance(entry, dict) else None
+                login = (
+                    {name: str(auth[name]) for name in LOGIN_KEYS if auth.get(name)} if isinstance(auth, dict) else {}
+                )
+                if login and near_kind(str(key), (), host):
+                    found[str(key)] = login
+    return next(iter(found.items())) if len(found) == 1 else ("", {})
+
+
+__all__ = [
+    "FIXES", "LOGIN", "LOGIN_KEYS", "EditError", "hosts_text", "login_near", "plain", "set_auth", "set_config_path"
+]  # fmt: skip

@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 
 from app.fixes.base import Fix, FixContext, Need
 from app.fixes.node_base import CannotError, Work, ask, given, known_nodes
-from app.fixes.node_containerd import LOGIN, set_auth
-from app.fixes.node_k3s import k3s_auth
+from app.fixes.node_containerd import LOGIN, login_near, set_auth
+from app.fixes.node_k3s import k3s_auth, k3s_login_near
 from app.fixes.node_plan import node_fix
+from app.fixes.node_toml import EditError
 from app.parsers.proxy_env import ProxySettings, exempt, parse_unit
 from app.probes.host_proxy import runtime_proxy
 from app.probes.registry_scene import registry_of
@@ -22,7 +23,8 @@ DROPIN: Final = "zz-harborpilot-proxy.conf"
 BASE_NO_PROXY: Final = ("localhost", "127.0.0.1", "::1", ".svc", ".cluster.local")
 
 
-def _auth(work: Work) -> None:
+def _login_host(work: Work) -> str:
+    """host[:port] that the runtime looks the login up by."""
     host = work.target.get("host") or ""
     if not host:
         plan = work.inputs
@@ -31,11 +33,40 @@ def _auth(work: Work) -> None:
             if plan is not None and work.finding == "mirror-needs-own-credential"
             else ""
         )
-    host = host or work.namespace
+    return host or work.namespace
+
+
+def _misnamed(work: Work, host: str) -> tuple[str, dict[str, str]]:
+    """(key, login) that stands under a wrong key. Where another finding accuses the login itself it is no use."""
+    if work.finding not in ("node-auth-key-mismatch", "k3s-configs-key-mismatch"):
+        return "", {}
+    return k3s_login_near(work, host) if work.rancher else login_near(work, host)
+
+
+def _login_needs(context: FixContext) -> tuple[Need, ...]:
+    """Nothing, where each node has the login already, under another name."""
+    works = known_nodes(context)
+    try:
+        if works and all(_misnamed(work, _login_host(work))[1] for work in works):
+            return ()
+    except (CannotError, EditError):
+        pass
+    return LOGIN(context)
+
+
+def _auth(work: Work) -> None:
+    host = _login_host(work)
+    login = {key: value for key in ("username", "password") if (value := given(work.context, key))}
+    if not login:
+        near, login = _misnamed(work, host)
+        if near:
+            work.note(f"the login of {near} is written for {host} as well, by which the runtime looks it up")
+    if not login or (set(login) < {"username", "password"}):
+        raise CannotError("user name and password are wanted")
     if work.rancher:
-        k3s_auth(work, host)
+        k3s_auth(work, host, login)
     else:
-        set_auth(work, host)
+        set_auth(work, host, login)
     work.note("pods with a pull secret of their own use that; every other pod on the node can use this login", "warn")
 
 
@@ -268,7 +299,7 @@ def _import(work: Work) -> None:
 
 
 FIXES: tuple[Fix, ...] = (
-    node_fix("set-node-auth", _auth, LOGIN),
+    node_fix("set-node-auth", _auth, _login_needs),
     node_fix(
         "set-runtime-proxy",
         _set_proxy,

@@ -5,13 +5,14 @@ config.toml and certs.d of these nodes are generated at each start, so that they
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
 from ruamel.yaml.comments import CommentedSeq
 
 from app.fixes.base import Fix
-from app.fixes.node_base import CannotError, Work, given, leads_here
+from app.fixes.node_base import CannotError, Work, leads_here
 from app.fixes.node_plan import node_fix
 from app.fixes.node_yaml import RegistriesEdit
 from app.parsers.k3s_registries import K3sRegistries, parse_registries
@@ -214,17 +215,27 @@ def k3s_client_cert(work: Work, certificate: str, key: str) -> None:
     put_registries(work, edit.result(), "name certificate and key")
 
 
-def k3s_auth(work: Work, host: str) -> None:
-    """A login for one host[:port] below `configs`."""
+_LOGIN_KEYS: Final = ("username", "password", "auth", "identity_token")
+
+
+def k3s_login_near(work: Work, host: str) -> tuple[str, dict[str, str]]:
+    """(key, login) of an entry of `configs` under a name close to a host; empty: none."""
+    edit = open_registries(work)
+    key, _ = near_config_key(_read(edit), (host,))
+    entry = edit.part("configs").get(key) if key else None
+    auth = entry.get("auth") if isinstance(entry, dict) else None
+    login = {name: str(auth[name]) for name in _LOGIN_KEYS if auth.get(name)} if isinstance(auth, dict) else {}
+    return (key, login) if login else ("", {})
+
+
+def k3s_auth(work: Work, host: str, login: Mapping[str, str]) -> None:
+    """A login (its keys as registries.yaml has them) for one host[:port] below `configs`."""
     edit = open_registries(work)
     auth = edit.table("configs", host, "auth")
-    for other in ("auth", "identity_token"):
-        if other in auth:
+    for other in _LOGIN_KEYS:
+        if other not in login and other in auth:
             raise CannotError(f"the entry of {host} has {other} as well; take it out by hand first")
-    for name in ("username", "password"):
-        value = given(work.context, name)
-        if not value:
-            raise CannotError(f"no {name} was given")
+    for name, value in login.items():
         auth[name] = value
     put_registries(work, edit.result(), f"give the runtime a login for {host}")
 

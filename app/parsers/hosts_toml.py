@@ -172,7 +172,7 @@ def _line_with(text: str, word: str) -> int:
 def mend(text: str) -> str | None:
     """The file with the quotes closed that its author forgot, None where that does not make it readable.
 
-    Serves the question "would it work if it were valid", never a write.
+    For the question whether it would work if it were valid, and for plans that show the mended text before it is written.
     """
     lines = []
     for line in text.splitlines():

@@ -92,6 +92,7 @@ INLINE = f'version = 2\n# our mirror\n[{GRPC}.registry.mirrors."{HOST}:443"]\n  
 CONFIRMED = {"inputs": {"ca-fingerprint": FINGERPRINT}}
 GIVEN = {"inputs": {"ca": ROOT.pem}}
 HTTP = {"image": PLAIN_IMAGE, "texts": (PLAIN_TEXT,), "finding": "plain-http-undeclared"}
+MISNAMED: Mapping[str, Any] = {"finding": "node-auth-key-mismatch", "texts": ("401 Unauthorized",)}
 LOGIN = {
     "inputs": {"username": "robot$pull", "password": Hidden("CANARY-pass-1")},
     "texts": ("no basic auth credentials",),
@@ -192,6 +193,8 @@ ROWS = {
     ),
     "client certificate": Row("client-cert-entry", {CONFIG: READ, f"{ENTRY}/hosts.toml": TRUSTED, f"{ENTRY}/ca.crt": ROOT.pem}, {f"{ENTRY}/hosts.toml": f'client = [["{ENTRY}/client.cert", "{ENTRY}/client.key"]]'}, exchanges=SERVED, passes=None, more={"inputs": {"client-cert": LEAF.pem, "client-key": Hidden(LEAF.key_pem)}}),
     "login in config.toml": Row("set-node-auth", {CONFIG: READ}, {CONFIG: f'[{GRPC}.registry.configs."{HOST}".auth]'}, restart=True, more=LOGIN),
+    "login under the host with its port": Row("set-node-auth", {CONFIG: READ + f'[{GRPC}.registry.configs."{HOST}:443".auth]\n  auth = "Q0FOQVJZ"\n'}, {CONFIG: f'[{GRPC}.registry.configs."{HOST}".auth]\n  auth = "Q0FOQVJZ"'}, restart=True, more={**MISNAMED}),
+    "login under a key with a scheme": Row("set-node-auth", {REGISTRIES: f"configs:\n  https://{HOST}:\n    auth:\n      username: robot$pull\n      password: CANARY\n"}, {REGISTRIES: f"\n  {HOST}:\n    auth:\n      username: robot$pull\n"}, release=K3S, unit="k3s", restart=True, more={**MISNAMED}),
     "login in registries.yaml": Row("set-node-auth", {REGISTRIES: "# r\n"}, {REGISTRIES: "username: robot$pull"}, release=K3S, unit="k3s", restart=True, more=LOGIN),
     "proxy": Row("set-runtime-proxy", {CONFIG: READ}, {"/etc/systemd/system/containerd.service.d/zz-harborpilot-proxy.conf": 'Environment="HTTPS_PROXY=http://proxy.corp.example:3128"'}, restart=True, passes=None, more={"inputs": {"proxy": "http://proxy.corp.example:3128"}}),
     "no_proxy": Row("extend-no-proxy", {CONFIG: READ}, {"/etc/systemd/system/containerd.service.d/zz-harborpilot-proxy.conf": f'Environment="NO_PROXY=10.0.0.0/8,{HOST}"'}, restart=True, passes=None, outputs={"environ-containerd.txt": "HTTPS_PROXY=http://p:3128\0NO_PROXY=10.0.0.0/8\0"}),
@@ -465,6 +468,20 @@ async def test_a_restart_is_planned_once(fix: str, unit: str, release: str, path
     assert "no undo" in plan.undo
     await apply_plan(plan, gateway_for(nodes, tmp_path))
     assert not plan_of(fix, material(nodes)).changed
+
+
+def test_a_login_is_asked_for_where_none_stands_under_a_close_name() -> None:
+    from app.fixes import find
+
+    def asked(config: str, finding: str = "node-auth-key-mismatch") -> list[str]:
+        made = context("set-node-auth", material(several("n1", files={CONFIG: READ + config})), finding=finding)
+        return [need.key for need in find("set-node-auth").needs(made)]
+
+    near = f'[{GRPC}.registry.configs."{HOST}:443".auth]\n  username = "u"\n  password = "p"\n'
+    assert asked(near) == []
+    assert asked(near, "robot-name-mangled") == ["username", "password"]
+    assert asked("") == ["username", "password"]
+    assert asked(near.replace(HOST, "other.example.com")) == ["username", "password"]
 
 
 def test_a_file_of_the_second_of_the_start_may_be_the_newer_one() -> None:
