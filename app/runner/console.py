@@ -153,7 +153,7 @@ class Console:
         investigation = Investigation(self.rulebook, None, bundle.material, bundle.evidence, vantage="bundle")
         opened = investigation.fold()
         for item in opened:
-            investigation.judge(item)
+            await asyncio.to_thread(investigation.judge, item)
         self._seat(investigation, Path(path).name, Mode.BUNDLE, None)
         if bundle.unread:
             self.walks.notices = (
@@ -176,7 +176,7 @@ class Console:
     # --- walk ---
 
     async def open_incident(self, incident: str) -> WalkView:
-        return self.walks.open(incident)
+        return await asyncio.to_thread(self.walks.open, incident)
 
     async def collect_next(self, consent: bool = False) -> AsyncIterator[WalkView]:
         async for view in self.walks.collect_next(consent):
@@ -368,7 +368,7 @@ class Console:
         self.investigation.opened = {**fresh.opened, **pinned}
         for item in self.investigation.opened.values():
             if item.step is None:
-                self.investigation.judge(item)
+                await asyncio.to_thread(self.investigation.judge, item)
         if opened.scene.incident.id not in self.investigation.opened:
             opened.scene = replace(opened.scene, incident=replace(opened.scene.incident, succeeded=True))
 

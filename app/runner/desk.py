@@ -116,12 +116,15 @@ class Walks:
     async def refresh(self) -> AsyncIterator[BoardView]:
         """Scan once more, then judge each incident from what the scan itself has shown."""
         yield self.board("reading pods and events")
-        await self.investigation.scan()
+        world = self.investigation.world
+        if world is None or world.kube:
+            # Without a cluster there is nothing to list, and an incident without a text would stand there for no reason.
+            await self.investigation.scan()
         self.seen_at = self.now()
         self.problem = self._scan_problem()
         for opened in list(self.investigation.opened.values()):
             if opened.step is None:
-                self.investigation.judge(opened)
+                await asyncio.to_thread(self.investigation.judge, opened)
         yield self.board()
 
     def _scan_problem(self) -> tuple[str, str]:
