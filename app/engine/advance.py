@@ -69,19 +69,21 @@ def advance(rulebook: Rulebook, case: Case, *, interactive: bool = True, symptom
 
 def _texts(rulebook: Rulebook, view: View, forced: frozenset[str] | None) -> list[TextSeen]:
     """Each text with the symptoms it shows, and one entry without text for patterns."""
-    targets: dict[str, Target] = {}
+    targets: dict[str, set[Target]] = {}
     for observation in view.facts.get("text.signature", ()):
         name = observation.target.get("text")
         if name:
-            targets[name] = observation.target.only("node", "workload", "client")
+            targets.setdefault(name, set()).add(observation.target.only("node", "workload", "client"))
     found = []
-    for name, target in sorted(targets.items()):
+    for name, places in sorted(targets.items()):
+        common = set.intersection(*(set(place.parts) for place in places))
+        target = Target(tuple(part for part in min(places).parts if part in common))
         focus = target.joined(Target((("text", name),)))
         seen = frozenset(symptom.id for symptom in rulebook.symptoms.values() if _is_seen(symptom, view, focus))
         if forced is not None:
             seen |= forced
         if seen:
-            found.append(TextSeen(name, target, seen))
+            found.append(TextSeen(name, target, seen, places=tuple(sorted(places)) if len(places) > 1 else ()))
     everywhere = forced or frozenset()
     if not targets:
         everywhere |= frozenset(

@@ -58,6 +58,12 @@ class TextSeen:
     symptoms: frozenset[str]
     wordless: bool = False
     """It does not say what failed (`wordless` of all its symptoms)."""
+    places: tuple[Target, ...] = ()
+    """Where it was seen, where that is in several places; `target` is what they have in common."""
+
+    def tells_of(self, target: Target) -> bool:
+        """Whether it may have been seen at a target."""
+        return any(place.agrees(target) for place in self.places or (self.target,))
 
 
 def targets_of(finding: Finding, view: View) -> list[Target]:
@@ -94,7 +100,7 @@ def judge(finding: Finding, view: View, texts: Iterable[TextSeen]) -> list[Judge
     found = []
     for target in targets_of(finding, view):
         for text in relevant:
-            if text.target.agrees(target):
+            if text.tells_of(target):
                 found.append(judge_one(finding, view, target, text))
     return found
 

@@ -31,7 +31,7 @@ def judge_wordless(finding: Finding, view: View, texts: Sequence[TextSeen]) -> l
     found = []
     for target in targets_of(finding, view):
         for text in texts:
-            if text.target.agrees(target) and _fits(finding, view, text):
+            if text.tells_of(target) and _fits(finding, view, text):
                 judged = _judged(finding, view, target, text)
                 if judged is not None:
                     found.append(judged)
