@@ -12,12 +12,13 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from app.model.material import Document, Material
-from app.parsers.core_log import LogLine, parse_lines
+from app.parsers.core_log import LogLine, parse_lines, stamp_of
 from app.parsers.core_log_tags import Said, cut_by_a_shell, what_it_says
 from app.parsers.harbor_config import at
 from app.probes.base import Scene
 from app.probes.core_roster import core_pods, log_names
 from app.probes.harbor_common import MARGIN, ZONES, HarborSide
+from app.probes.harbor_place import items
 from app.probes.registry_scene import registry_of
 from app.probes.secret_facts import robots_in_secrets
 
@@ -25,7 +26,7 @@ CLOCK_TAGS: Final = frozenset({"not-yet-valid", "token-expired", "project-recrea
 """Written by a pod whose clock may be wrong: kept whatever their stamp says."""
 REFUSALS: Final = frozenset({"robot-refused", "robot-disabled", "robot-expired", "user-refused"})
 LIVE_MARGIN: Final = 12.0
-"""Before the first failing try of pods that are watched: what was refused earlier was another fault."""
+"""Before the first failing try that is watched: what was refused earlier was another fault."""
 UPSTREAM_TAGS: Final = frozenset({"upstream-refused-login", "fallback-401", "fallback-network"})
 
 
@@ -112,8 +113,10 @@ def _window(lines: list[LogLine], side: HarborSide) -> tuple[list[LogLine], bool
     failure = side.failure
     if failure is None:
         return lines, False
-    margin = LIVE_MARGIN if side.scene.vantage != "bundle" and side.scene.incident.since else MARGIN
-    first, last = failure[0] - margin, failure[1] + margin
+    first, last = failure[0] - MARGIN, failure[1] + MARGIN
+    if side.scene.vantage != "bundle" and side.scene.incident.since:
+        # No pod has tried before it was made: what was refused earlier was another one's fault.
+        first = max(failure[0] - LIVE_MARGIN, (_pods_made(side) or 0.0) - 1.0)
     stamps = [
         stamp for line in lines if (stamp := line.written if line.written is not None else line.stamp) is not None
     ]
@@ -128,6 +131,18 @@ def _window(lines: list[LogLine], side: HarborSide) -> tuple[list[LogLine], bool
         return [], True  # dated by the kubelet and read just now: core has said nothing since
     newest = max(stamps)
     return (lines if abs(newest - failure[1]) < ZONES else []), False
+
+
+def _pods_made(side: HarborSide) -> float | None:
+    """When the first of the failing pods was made; None where that is not known of all."""
+    made: list[float] = []
+    for pod in items(side.material, "pods.json"):
+        if f"{pod['metadata'].get('namespace')}/{pod['metadata'].get('name')}" in side.scene.incident.pods:
+            stamp = stamp_of(str(pod["metadata"].get("creationTimestamp") or ""))
+            if stamp is None:
+                return None
+            made.append(stamp)
+    return min(made) if made and len(made) == len(side.scene.incident.pods) else None
 
 
 def _counts(line: LogLine, first: float, last: float) -> bool:
