@@ -98,6 +98,7 @@ class HarborPilotApp(App[None]):
         self._factory = desk_factory
         self._start = start or Start()
         self._desk: Desk | None = None
+        self._desk_open = asyncio.Event()
         self._applying = False
         self.remapped: dict[str, str] = {}
         self.animation_level = "none"
@@ -122,6 +123,7 @@ class HarborPilotApp(App[None]):
     async def _open_desk(self) -> None:
         await self._load_keymap()
         self._desk = await asyncio.to_thread(self._factory)
+        self._desk_open.set()
         self._board.show(await self.desk.board())
         kind, argument = self._start.kind, self._start.argument
         if kind == "bundle":
@@ -179,6 +181,13 @@ class HarborPilotApp(App[None]):
         if self._desk is None:
             raise HarborPilotError("Still starting.", "Try again in a moment.")
         return self._desk
+
+    async def _at_hand(self) -> Desk:
+        """The desk, as soon as it is there: what was typed while the rules were read is not lost."""
+        if self._desk is None:
+            self.notify("It opens as soon as the rules are read.", title="Still starting", markup=False)
+            await self._desk_open.wait()
+        return self.desk
 
     # --- plumbing ---
 
@@ -259,7 +268,8 @@ class HarborPilotApp(App[None]):
     async def _paste(self) -> None:
         text = await self.push_screen_wait(_screen("dialogs.texts", "PasteDialog")())
         if text:
-            self._act(self._open_walk(self.desk.paste(text)), group="probe", exclusive=True)
+            desk = await self._at_hand()
+            self._act(self._open_walk(desk.paste(text)), group="probe", exclusive=True)
 
     def on_new_push(self) -> None:
         self._act(self._new_push())
@@ -267,7 +277,8 @@ class HarborPilotApp(App[None]):
     async def _new_push(self) -> None:
         given = await self.push_screen_wait(_screen("dialogs.texts", "NewPushDialog")())
         if given:
-            self._act(self._open_walk(self.desk.describe_push(*given)), group="probe", exclusive=True)
+            desk = await self._at_hand()
+            self._act(self._open_walk(desk.describe_push(*given)), group="probe", exclusive=True)
 
     def on_open_bundle(self) -> None:
         self._act(self._open_bundle())
@@ -275,7 +286,8 @@ class HarborPilotApp(App[None]):
     async def _open_bundle(self) -> None:
         path = await self.push_screen_wait(_screen("dialogs.texts", "OpenBundleDialog")())
         if path:
-            self._board.show(await self.desk.open_bundle(path))
+            desk = await self._at_hand()
+            self._board.show(await desk.open_bundle(path))
 
     def on_show_next_to_fail(self) -> None:
         view = self._board.view.next_to_fail
@@ -439,7 +451,7 @@ class HarborPilotApp(App[None]):
             await self._draw_all(views, screen)
         finally:
             self._applying = False
-        debrief = await self.desk.debrief()
+        debrief = None if undoing else await self.desk.debrief()
         if debrief is not None:
             self.push_screen(_screen("debrief", "DebriefScreen")(debrief))
 
@@ -462,7 +474,7 @@ class HarborPilotApp(App[None]):
         self._act(self._sessions())
 
     async def _sessions(self) -> None:
-        await self._show_or_push("sessions", "SessionsScreen", await self.desk.sessions())
+        await self._show_or_push("sessions", "SessionsScreen", await (await self._at_hand()).sessions())
 
     def on_open_replay(self, event: ask.OpenReplay) -> None:
         self._act(self._open_replay(event.id), group="replay", exclusive=True)
@@ -525,7 +537,7 @@ class HarborPilotApp(App[None]):
         self._act(self._open_scenarios())
 
     async def _open_scenarios(self) -> None:
-        view = await self.desk.scenarios()
+        view = await (await self._at_hand()).scenarios()
         kind = _screen("scenarios", "ScenariosScreen")
         if self._find(kind) is None:
             self._pop_to()
@@ -628,7 +640,7 @@ class HarborPilotApp(App[None]):
 
 SCREENS = (
     "board", "walk", "evidence", "diagnosis", "fix_plan", "apply", "sessions", "replay", "connections", "scenarios", "brief",
-    "debrief", "pull_plan", "rules_browser", "help", "dialogs.confirm", "dialogs.error", "dialogs.host_keys", "dialogs.info",
+    "debrief", "pull_plan", "rules_browser", "help", "dialogs.confirm", "dialogs.error", "dialogs.host_keys", "dialogs.info", "dialogs.inputs",
     "dialogs.texts", "dialogs.unlock",
 )  # fmt: skip
 """Modules of all screens and dialogs below `screens`."""

@@ -50,7 +50,9 @@ def lock_text(header: HeaderView) -> Content:
         return muted("no cluster chosen")
     name = header.context or header.mode.value
     if header.mode is Mode.PRACTICE:
-        return assemble((f"practice: {name}", "bold $text-success"))
+        return assemble(
+            ("practice cluster" if name == header.mode.value else f"practice: {name}", "bold $text-success")
+        )
     if header.mode is not Mode.LIVE:
         return assemble(f"{header.mode.value} {name} · read-only")
     if header.locked:

@@ -113,6 +113,10 @@ def to_json(judged: Sequence[Judged]) -> str:
     return json.dumps(to_data(judged), indent=1, ensure_ascii=False)
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun if number == 1 else noun + 's'}"
+
+
 def to_text(judged: Sequence[Judged], rulebook_fixes: dict[str, str]) -> str:
     """For a terminal without colour and for a ticket; the same order as on screen."""
     lines: list[str] = []
@@ -122,7 +126,7 @@ def to_text(judged: Sequence[Judged], rulebook_fixes: dict[str, str]) -> str:
             " · ".join(part for part in (incident.action, incident.image or incident.registry) if part)
             or "no image named"
         )
-        where = f"{len(incident.pods)} pods on {len(incident.nodes)} nodes" if incident.pods else ""
+        where = f"{_count(len(incident.pods), 'pod')} on {_count(len(incident.nodes), 'node')}" if incident.pods else ""
         lines.append(" · ".join(part for part in (what, where) if part))
         lines.extend(f"    “{' '.join(text.split())[:300]}”" for text in incident.texts[:3])
         shown = diagnoses_of(step)

@@ -43,7 +43,8 @@ class ConfirmDialog(Dialog[bool]):
             yield Button(self.yes, id="yes", variant="error", disabled=bool(self.must_type), compact=True)
 
     def on_mount(self) -> None:
-        self.query_one("#no", Button).focus()
+        # Where a name has to be typed, that is the safeguard, and the cursor stands in the box.
+        self.query_one("#name" if self.must_type else "#no").focus()
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
