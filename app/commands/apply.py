@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from app.bootstrap import build_run
 from app.commands.flags import add_kube, add_output, add_run, add_ssh, parser
@@ -111,7 +112,8 @@ def _confirmed(options: argparse.Namespace, plan: FixPlan) -> str:
     if plan.confirm_name:
         if options.confirm != plan.confirm_name:
             raise RefusedError(
-                "this plan is severe and was not confirmed", f"Confirm it with --confirm={plan.confirm_name}."
+                "this plan is severe and was not confirmed",
+                f"Confirm it with {quote(f'--confirm={plan.confirm_name}')}",
             )
         return plan.confirm_name
     if not options.yes and not options.confirm:
@@ -158,5 +160,5 @@ def _show(report: ApplyReport, plan: FixPlan, options: argparse.Namespace) -> No
     for item in report.progress:
         print(f"{item.target}: {item.state.value}{f': {item.note}' if item.note else ''}")
     print(
-        f"{'verified' if report.verified else 'applied, but not verified'}; undo with: harborpilot undo {report.plan} --write={plan.context} --yes"
+        f"{'verified' if report.verified else 'applied, but not verified'}; undo with: harborpilot undo {report.plan} {quote(f'--write={plan.context}')} --yes"
     )

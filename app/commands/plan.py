@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -100,7 +101,7 @@ async def _run(options: argparse.Namespace, rulebook: Rulebook, text: str | None
         if options.output == "json":
             print(json.dumps(as_json(plan), indent=2, ensure_ascii=False))
         else:
-            print("\n".join(lines(plan, diff=options.diff)))
+            print("\n".join(lines(plan, diff=options.diff, file=options.plan_out or "")))
         return 3 if plan.changed else 0
     finally:
         await built.close()
@@ -321,8 +322,8 @@ def as_json(plan: FixPlan) -> dict[str, Any]:
 _SIGNS: Final = {"ok": "+", "warn": "!", "fail": "x", "unknown": "?"}
 
 
-def lines(plan: FixPlan, *, diff: bool) -> list[str]:
-    """A plan for people."""
+def lines(plan: FixPlan, *, diff: bool, file: str = "") -> list[str]:
+    """A plan for people; `file` is where it was saved."""
     out = [
         f"{plan.title}   ({plan.fix}, {plan.fix_class.replace('_', ' ')}{f', for {plan.finding}' if plan.finding else ''})"
     ]
@@ -341,7 +342,8 @@ def lines(plan: FixPlan, *, diff: bool) -> list[str]:
     if plan.changed:
         out += [f"  undo      {plan.undo}", f"  verify    {plan.verify}"]
         confirm = f"--confirm={plan.confirm_name}" if plan.confirm_name else "--yes"
-        out.append(f"  apply     harborpilot apply FILE --write={plan.context} {confirm}   (FILE by --plan-out)")
+        command = shlex.join(["harborpilot", "apply", file or "FILE", f"--write={plan.context}", confirm])
+        out.append(f"  apply     {command}{'' if file else '   (FILE by --plan-out)'}")
     elif not plan.hand_off:
         out.append("  nothing to change: it is as it should be")
     if plan.blocked:

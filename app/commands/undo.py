@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from shlex import quote
 
 from app.bootstrap import build_run
 from app.commands.flags import add_kube, add_output, add_run, add_ssh, parser
@@ -123,5 +124,5 @@ def _list(found: Sequence[Applied], output: str) -> None:
                 print(f"    {step}")
             if one.state == "interrupted":
                 print(
-                    f"    put back with: harborpilot undo {one.plan} --write={one.context} --yes; to go on, plan it again"
+                    f"    put back with: harborpilot undo {one.plan} {quote(f'--write={one.context}')} --yes; to go on, plan it again"
                 )

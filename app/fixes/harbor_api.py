@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from shlex import quote as shell
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -75,12 +76,13 @@ def _change(
     undo: Mapping[str, Any], undo_words: str, read: str = "", fields: tuple[str, ...] = (), shown_body: str = "", **more: Any,
 ) -> Change:  # fmt: skip
     current = _api(context, read or path) if fields else None
+    url = f"https://{context.case.incident.registry or '<harbor>'}/api/v2.0{path}"
     return Change(
         _target(context),
         "harbor-api",
         title,
         diff_of(before, after, title.partition(":")[0]),
-        f"curl -u <user> -X {method} https://{context.case.incident.registry or '<harbor>'}/api/v2.0{path} -H 'Content-Type: application/json' -d '{shown_body or '…'}'",
+        f"curl -u '<user>' -X {method} {shell(url)} -H 'Content-Type: application/json' -d {shell(shown_body or '…')}",
         {"method": method, "path": path, "body": body, "undo": undo, "read": read or path, "object": title, **more},
         {pointer: digest_value(_field(current, pointer)) for pointer in fields},
         undo_words,

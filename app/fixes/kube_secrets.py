@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any, Final
 
 from app.errors import RefusedError
@@ -145,7 +146,7 @@ def _plan_create(context: FixContext) -> FixPlan:
                 place,
                 _new_secret(place, text),
                 f"make Secret {place.name} in {place.namespace}",
-                f"kubectl create secret docker-registry {place.name} -n {place.namespace} --docker-server={server} --docker-username='{given[0]}' --docker-password=***",
+                f"kubectl create secret docker-registry {place.name} -n {place.namespace} --docker-server={server} --docker-username={quote(given[0])} --docker-password=***",
             )
         )
         checks += right_check(context, *secret_rights(place.namespace, "get", "create", "delete"))
@@ -414,7 +415,7 @@ def _hand_off(context: FixContext, owner: Owner, place: Place, rebuilt: Rebuilt)
     entry = parse_dockerconfig(rebuilt.text, JSON_TYPE).matching(image_of(context))
     user = entry[0].username if entry else "<user>"
     name, space = place.name, place.namespace
-    made = f"kubectl create secret docker-registry {name} -n {space} --docker-server={server} --docker-username='{user}' --docker-password=<password> --dry-run=client -o yaml"
+    made = f"kubectl create secret docker-registry {name} -n {space} --docker-server={server} --docker-username={quote(user)} --docker-password=<password> --dry-run=client -o yaml"
     if owner.kind == "external-secrets":
         change = (
             "# in the ExternalSecret\n"

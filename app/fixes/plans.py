@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from shlex import quote as shell
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -295,7 +296,7 @@ def make_plan(
 
 def kubectl_patch(resource: str, namespace: str, patch: Any) -> str:
     """The same change as an operator would type it."""
-    return f"kubectl patch {resource} -n {namespace} --type=json -p '{json.dumps(patch)}'"
+    return f"kubectl patch {resource} -n {namespace} --type=json -p {shell(json.dumps(patch))}"
 
 
 def waiting_reason(pod: Mapping[str, Any]) -> str:
