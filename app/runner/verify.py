@@ -87,7 +87,11 @@ class Verifier:
         """No pod waits. For a push the event is the upload that was started, where there was consent for it."""
         if self.accepted is None:
             return Verified(gone, seen, probe=gone, event=None)
-        told = "the registry accepts the start of an upload" if self.accepted else "the registry refuses the start of an upload"
+        told = (
+            "the registry accepts the start of an upload"
+            if self.accepted
+            else "the registry refuses the start of an upload"
+        )
         return Verified(gone and self.accepted, f"{told}; {seen}", probe=gone, event=self.accepted)
 
     # --- the evidence ---
