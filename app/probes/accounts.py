@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from app.model.case import Incident
 from app.model.material import Material
+from app.parsers.core_log import parse_lines
+from app.parsers.core_log_tags import what_it_says
 from app.parsers.dockerconfig import DockerConfig, LoginEntry, parse_dockerconfig
 from app.parsers.image_ref import same_host
 from app.parsers.kube_objects import objects_of
 from app.probes.hosts_known import pull_secrets
 from app.probes.pods import items_of
+
+_REFUSED: Final = frozenset({"robot-refused", "robot-disabled", "robot-expired", "user-refused", "locking"})
+_AROUND: Final = 12.0
+"""Seconds around the first failure; a login is refused within a second or two of the request."""
 
 if TYPE_CHECKING:
     from app.probes.seen import Seen, Sighting
@@ -46,7 +52,23 @@ def account_of(material: Material, seen: Seen, incident: Incident, group: Sequen
         }
         if len(clients) == 1 and not incident.pods:
             return clients.pop()
-    return ""
+    return "" if named or incident.pods else _only_one_refused(material, incident)
+
+
+def _only_one_refused(material: Material, incident: Incident) -> str:
+    """The only account that core refused around the failure (MODES.md 0, `$account`); "" for none or several."""
+    if incident.since is None:
+        return ""
+    names: set[str] = set()
+    for document in (*material.glob("harbor/core.log"), *material.glob("harbor/logs/*core*.log")):
+        lines = [
+            line
+            for line in parse_lines(document.text)
+            if (at := line.written if line.written is not None else line.stamp) is not None
+            and incident.since - _AROUND <= at <= incident.since + _AROUND
+        ]
+        names.update(said.name for said in what_it_says(lines) if said.tag in _REFUSED and said.name)
+    return names.pop() if len(names) == 1 else ""
 
 
 def logins_of(material: Material, seen: Seen, incident: Incident) -> list[LoginEntry]:

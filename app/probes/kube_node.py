@@ -44,7 +44,7 @@ def _read(material: Material, scene: Scene) -> Iterable[Evidence]:
     seen = set()
     for _, name, node in objects.all("Node"):
         seen.add(name)
-        facts = _facts(node)
+        facts = {**_from_files(material, name), **_facts(node)}
         document = material.get(objects.path_of("Node", "", name))
         yield Evidence(
             "node.object",
@@ -88,7 +88,7 @@ def _facts(node: Object) -> dict[str, Value]:
     runtime, release = runtime_of(str(info.get("containerRuntimeVersion") or ""))
     if runtime in _RUNTIMES:
         facts["node.runtime"] = runtime
-        if release:
+        if release[:1].isdigit():  # the kubelet reports `Unknown` while the runtime's image service is missing
             facts["node.runtime_version"] = release
     kubelet = str(info.get("kubeletVersion") or "")
     if kubelet:
