@@ -70,7 +70,8 @@ def _validate(file: str | None) -> int:
         print(problem)
     if loaded.problems:
         print(
-            f"config validate: {len(loaded.problems)} mistakes; no command runs until they are mended", file=sys.stderr
+            f"config validate: {len(loaded.problems)} mistake{'' if len(loaded.problems) == 1 else 's'}; no command runs until they are mended",
+            file=sys.stderr,
         )
         return 2
     there = [str(path) for path in ((Path(file),) if file else (SYSTEM, user_file())) if path.is_file()]

@@ -64,7 +64,7 @@ def _check(path: Path | None) -> int:
         print("rules check: no finding was read", file=sys.stderr)
         return 2
     if problems:
-        print(f"rules check: {len(problems)} mistakes", file=sys.stderr)
+        print(f"rules check: {len(problems)} mistake{'' if len(problems) == 1 else 's'}", file=sys.stderr)
         return 2
     print(
         f"rules check: {len(book.findings)} findings, {len(book.symptoms)} symptoms, {len(book.facts)} facts: in order"

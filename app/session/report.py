@@ -128,7 +128,8 @@ def _cause(step: Judged | None, best: StandingSeen | None) -> Iterator[Block]:
         return
     yield Para(f"{best.title}. {_WORDS.get(best.certainty, best.certainty).capitalize()}.")
     if best.summary:
-        yield Para(best.summary)
+        # The summary states what the finding means; a finding that is only possible has not been seen to hold.
+        yield Para(f"It would mean: {best.summary}" if best.certainty == "possible" else best.summary)
     about = [f"Finding: {best.finding}"]
     if best.cause:
         about.append(f"Cause: {best.cause}")
