@@ -91,6 +91,8 @@ async def _run(options: argparse.Namespace, rulebook: Rulebook, saved: SavedPlan
                 "nothing that fails was found any more, so the plan no longer fits", "Run the diagnosis again."
             )
         plan, opened, standing, fixing = chosen
+        if plan.blocked:
+            raise RefusedError(f"a precheck failed: {plan.blocked}", "Plan it again.")
         if not plan.changed and not plan.hand_off:
             print("nothing to change: it is as it should be")
             return 0

@@ -17,7 +17,7 @@ import msgspec
 from app.bootstrap import Run, build_run
 from app.commands.diagnose import read_text
 from app.commands.flags import add_kube, add_output, add_run, add_ssh, parser
-from app.commands.writing import build_fixing, given_inputs, given_password
+from app.commands.writing import build_fixing, given_inputs, given_password, or_file
 from app.errors import RefusedError, UsageError
 from app.files import load_rulebook
 from app.fixes import BY_ID
@@ -43,7 +43,7 @@ def flags() -> argparse.ArgumentParser:
     """All flags of the command."""
     found = parser(
         "plan",
-        "Plan a fix: what it would change, its risk and its undo. Read-only. Exit 3: there is something to change, 0: nothing.",
+        "Plan a fix: what it would change, its risk and its undo. Read-only. Exit 3: there is something to change, 0: nothing, 5: a check forbids it.",
     )
     found.add_argument(
         "what",
@@ -61,7 +61,7 @@ def flags() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="what the fix asks for; a password comes by --password-stdin",
+        help="what the fix asks for; @FILE as value reads a file, e.g. ca=@ca.pem; a password comes by --password-stdin",
     )
     found.add_argument("--diff", action="store_true", help="show what changes, secrets masked")
     found.add_argument("--plan-out", metavar="FILE", help="save the plan for `harborpilot apply`")
@@ -102,7 +102,7 @@ async def _run(options: argparse.Namespace, rulebook: Rulebook, text: str | None
             print(json.dumps(as_json(plan), indent=2, ensure_ascii=False))
         else:
             print("\n".join(lines(plan, diff=options.diff, file=options.plan_out or "")))
-        return 3 if plan.changed else 0
+        return 5 if plan.blocked else 3 if plan.changed else 0
     finally:
         await built.close()
 
@@ -248,7 +248,8 @@ async def _planned(
 
 
 def _said(need: Need) -> str:
-    return f"{need.question} ({'--password-stdin' if need.secret else f'--input {need.key}=…'})"
+    value = "@FILE" if "in PEM" in need.question else "…"
+    return f"{need.question} ({'--password-stdin' if need.secret else f'--input {need.key}={value}'})"
 
 
 def _asked(need: Need) -> str | Hidden:
@@ -256,8 +257,8 @@ def _asked(need: Need) -> str | Hidden:
         import getpass
 
         return Hidden(getpass.getpass(f"{need.question}: "))
-    print(f"{need.question}: ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip()
+    print(f"{need.question}, or @FILE: ", end="", file=sys.stderr, flush=True)
+    return or_file(need.key, sys.stdin.readline().strip())
 
 
 # --- saving and showing -----------------------------------------------------------------------------------------
@@ -344,7 +345,7 @@ def lines(plan: FixPlan, *, diff: bool, file: str = "") -> list[str]:
         confirm = f"--confirm={plan.confirm_name}" if plan.confirm_name else "--yes"
         command = shlex.join(["harborpilot", "apply", file or "FILE", f"--write={plan.context}", confirm])
         out.append(f"  apply     {command}{'' if file else '   (FILE by --plan-out)'}")
-    elif not plan.hand_off:
+    elif not plan.hand_off and not plan.blocked:
         out.append("  nothing to change: it is as it should be")
     if plan.blocked:
         out.append(f"  x cannot be applied: {plan.blocked}")

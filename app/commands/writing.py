@@ -152,16 +152,31 @@ def _anchors(opened: Opened, node: str, registry: str) -> str:
 
 
 def given_inputs(options: argparse.Namespace) -> dict[str, str]:
-    """`--input key=value`, none of them a secret."""
+    """`--input key=value` or `key=@file`, none of them a secret."""
     from app.errors import UsageError
 
-    pairs = dict(word.partition("=")[::2] for word in options.input)
+    pairs: dict[str, str] = dict(word.partition("=")[::2] for word in options.input)
     for key, value in pairs.items():
         if not key or not value:
             raise UsageError("--input takes KEY=VALUE", "For example --input username=robot$ci.")
         if key in ("password", "secret_key", "token"):
             raise UsageError(f"{key} is never a flag, since others can read the command line", "Use --password-stdin.")
+        pairs[key] = or_file(key, value)
     return pairs
+
+
+def or_file(key: str, value: str) -> str:
+    """`@FILE` stands for what the file holds: a certificate is no line. Raises UsageError."""
+    from pathlib import Path
+
+    from app.errors import UsageError
+
+    if not value.startswith("@"):
+        return value
+    try:
+        return Path(value[1:]).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{key}: {value[1:]} cannot be read: {error}") from error
 
 
 def given_password(options: argparse.Namespace) -> str:

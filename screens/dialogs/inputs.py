@@ -91,4 +91,4 @@ class InputsDialog(Dialog[dict[str, str] | None]):
 
 def _is_long(name: str) -> bool:
     """A certificate or a manifest is pasted with its lines."""
-    return name in ("ca", "certificate", "key", "pem", "manifest")
+    return name in ("ca", "intermediate", "client-cert", "client-key", "manifest")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from app.commands.apply import _confirmed
 from app.commands.plan import lines
-from app.errors import RefusedError
+from app.commands.writing import given_inputs
+from app.errors import RefusedError, UsageError
 from app.fixes.plans import kubectl_patch
-from app.model.fix import Change, FixPlan
+from app.model.fix import Change, Check, FixPlan
 from app.model.target import Target
 
 ROBOT = "robot$team+build"
@@ -44,3 +46,18 @@ def test_a_patch_with_an_apostrophe() -> None:
     patch = [{"op": "add", "path": "/metadata/annotations/by", "value": "it's $HOME"}]
     words = shlex.split(kubectl_patch("pod web", "apps", patch))
     assert words[-1] == '[{"op": "add", "path": "/metadata/annotations/by", "value": "it\'s $HOME"}]'
+
+
+def test_a_plan_that_a_check_forbids_is_not_told_as_nothing_to_do() -> None:
+    forbidden = replace(PLAN, changes=(), checks=(Check("no certificate in PEM was given", "fail"),))
+    told = lines(forbidden, diff=False, file="")
+    assert "  x cannot be applied: no certificate in PEM was given" in told
+    assert not any("as it should be" in line for line in told)
+
+
+def test_an_input_may_be_read_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("-----BEGIN\nx\n", encoding="utf-8")
+    given = given_inputs(argparse.Namespace(input=[f"ca=@{tmp_path}/ca.pem", "username=robot$ci"]))
+    assert given == {"ca": "-----BEGIN\nx\n", "username": "robot$ci"}
+    with pytest.raises(UsageError):
+        given_inputs(argparse.Namespace(input=[f"ca=@{tmp_path}/none.pem"]))
