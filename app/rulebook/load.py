@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -83,12 +84,18 @@ def parse_text(text: str, *, strict: bool = False) -> Any:
     return yaml.load(text, UniqueKeys if strict else _LOADER)  # noqa: S506 - both are safe loaders
 
 
+@lru_cache(maxsize=1024)
+def _composed(text: str) -> Any:
+    """The node tree of a file, kept: a file with one mistake often has several."""
+    try:
+        return yaml.compose(text, _LOADER)
+    except yaml.YAMLError:
+        return None
+
+
 def line_of(text: str, path: str) -> int:
     """Line (from 1) of a place such as `.tree[1].branches[0].when`; the nearest known place above it otherwise."""
-    try:
-        node = yaml.compose(text, _LOADER)
-    except yaml.YAMLError:
-        return 1
+    node = _composed(text)
     line = 1
     for word in re.findall(r"[^.\[\]]+", path):
         if isinstance(node, yaml.MappingNode):
