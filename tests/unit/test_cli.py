@@ -431,7 +431,7 @@ def test_a_mistake_in_a_rule_has_its_file_and_line(
     path.write_text(text)
     code, out, err = run("rules", "check", str(path))
     assert code == 2
-    assert "mistakes" in err
+    assert "mistake" in err
     told = [item for item in out.splitlines() if item.startswith(f"{path}:")]
     assert told
     if line:
