@@ -49,7 +49,7 @@ class ApplyScreen(Page):
         key("escape", "leave", "walk", id="page.back"),
     ]
     DEFAULT_CSS = """
-    ApplyScreen #now { height: auto; max-height: 5; padding: 0 1; margin-bottom: 1; }
+    ApplyScreen #now { height: auto; max-height: 8; padding: 0 1; margin-bottom: 1; }
     """
 
     def __init__(self, view: ApplyView) -> None:
@@ -101,9 +101,12 @@ class ApplyScreen(Page):
                 ]
             )
         if view.waiting_on:
+            # The row cuts its note off, and whoever decides has to know why it failed.
+            why = next((item.note for item in view.progress if str(item.target) == view.waiting_on), "")
             return lines(
                 [
-                    bad(f"{view.waiting_on} failed. Nothing else is touched until you decide."),
+                    bad(f"{view.waiting_on} failed{f': {why}' if why else ''}."),
+                    plain("  Nothing else is touched until you decide."),
                     plain("  R retry it   K skip it and go on   X stop here"),
                 ]
             )
