@@ -144,6 +144,13 @@ def _spellings(image: str) -> set[str]:
     return {image, *((f"docker.io/{image}", f"docker.io/library/{image}") if hub else ())}
 
 
+def _span(seconds: float) -> str:
+    """`40 days`, `30 h`, `12 min`."""
+    if seconds >= 2 * 86400:
+        return f"{seconds / 86400:.0f} days"
+    return f"{seconds / 3600:.0f} h" if seconds >= 2 * 3600 else f"{seconds / 60:.0f} min"
+
+
 def _secret_checks(context: FixContext, core: Maker) -> Iterable[Check]:
     name = key_secret(core)
     if not name:
@@ -166,7 +173,7 @@ def _secret_checks(context: FixContext, core: Maker) -> Iterable[Check]:
             "if something goes on changing it, the pods differ again; see who does",
         )  # fmt: skip
     else:
-        yield Check(f"Secret {name} has been the same for {round((context.now - newest) / 60)} min", "ok")
+        yield Check(f"Secret {name} has been the same for {_span(context.now - newest)}", "ok")
 
 
 def _budget_checks(context: FixContext, core: Maker) -> Iterable[Check]:
