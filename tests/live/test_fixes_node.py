@@ -224,8 +224,6 @@ K3S_ROWS = {
 @pytest.fixture(scope="module")
 def k3s_lab() -> Iterator[Mapping[str, str]]:
     """The test bed with k3s on its second node; what was there is brought up again afterwards."""
-    if os.environ.get("HARBORPILOT_LAB_K3S") != "1":
-        pytest.skip("HARBORPILOT_LAB_K3S=1 brings up a test bed with k3s, in place of the one that runs")
     command("down")
     command("up", "--nodes", "2", "--node", "node2=k3s")
     pairs = (line.removeprefix("export ").partition("=") for line in command("env").splitlines() if "=" in line)
@@ -234,8 +232,11 @@ def k3s_lab() -> Iterator[Mapping[str, str]]:
     command("up", "--nodes", "3")
 
 
-@pytest.mark.parametrize("fault", K3S_ROWS)
-async def test_k3s_broken_fixed_pulled_and_undone(k3s_lab: Mapping[str, str], fault: str, tmp_path: Path) -> None:
+# Another kind of test bed takes the place of the one that runs, so it is asked for by name (CONTRIBUTING.md).
+K3S_FAULTS = list(K3S_ROWS) if os.environ.get("HARBORPILOT_LAB_K3S") == "1" else []
+
+
+async def k3s_broken_fixed_pulled_and_undone(k3s_lab: Mapping[str, str], fault: str, tmp_path: Path) -> None:
     def on_machine(machine: str, *argv: str) -> str:
         return subprocess.run(
             [str(LAB), "exec", machine, *argv], capture_output=True, text=True, timeout=60, check=True
@@ -247,3 +248,9 @@ async def test_k3s_broken_fixed_pulled_and_undone(k3s_lab: Mapping[str, str], fa
         await broken_fixed_pulled_undone(k3s_lab, on_machine, fault, K3S_ROWS[fault], tmp_path, ("node2",))
     finally:
         command("mend", fault)
+
+
+if K3S_FAULTS:
+    test_k3s_broken_fixed_pulled_and_undone = pytest.mark.parametrize("fault", K3S_FAULTS)(
+        k3s_broken_fixed_pulled_and_undone
+    )
