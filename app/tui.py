@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.content import Content
@@ -262,11 +263,16 @@ class HarborPilotApp(App[None]):
     async def _open_walk(self, answer: Coroutine[Any, Any, WalkView]) -> None:
         await self._walk_on(await answer, open_it=True)
 
-    def on_paste(self) -> None:
+    def on_paste_text(self) -> None:
         self._act(self._paste())
 
-    async def _paste(self) -> None:
-        text = await self.push_screen_wait(_screen("dialogs.texts", "PasteDialog")())
+    def on_paste(self, event: events.Paste) -> None:
+        """What the terminal pastes where no field takes it is an error text; a dialog's own field has it already."""
+        if not self.screen.is_modal and event.text.strip():
+            self._act(self._paste(event.text))
+
+    async def _paste(self, given: str = "") -> None:
+        text = await self.push_screen_wait(_screen("dialogs.texts", "PasteDialog")(given))
         if text:
             desk = await self._at_hand()
             self._act(self._open_walk(desk.paste(text)), group="probe", exclusive=True)

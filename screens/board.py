@@ -273,7 +273,7 @@ class BoardScreen(Page):
             self.query_one(Table).rows.action_cursor_up()
 
     def do_paste(self) -> None:
-        self.say(ask.Paste())
+        self.say(ask.PasteText())
 
     def do_open(self) -> None:
         self.say(ask.OpenBundle())

@@ -40,8 +40,8 @@ class NewPush(Ask):
     pass
 
 
-class Paste(Ask):
-    pass
+class PasteText(Ask):
+    """Not `Paste`: Textual calls `on_paste` for what the terminal pastes."""
 
 
 class OpenBundle(Ask):

@@ -39,6 +39,10 @@ class PasteDialog(Dialog[str | None]):
     yes_text = "Judge it"
     intro = "From kubectl describe, docker, crictl, a CI log: one line is enough, more is better. Passwords and tokens are masked."
 
+    def __init__(self, given: str = "") -> None:
+        super().__init__()
+        self.given = given
+
     def body(self) -> ComposeResult:
         yield Static(lines(self.explain()), id="body", markup=False)
         yield _area("text")
@@ -50,7 +54,9 @@ class PasteDialog(Dialog[str | None]):
         return [plain(self.intro)]
 
     def on_mount(self) -> None:
-        self.query_one(TextArea).focus()
+        area = self.query_one(TextArea)
+        area.text = self.given
+        area.focus()
 
     def why_not(self, name: str) -> str:
         if name == "take" and self.is_mounted and not self.query_one(TextArea).text.strip():

@@ -35,7 +35,7 @@ Case = tuple[str, Callable[[], Screen[Any]], str, type, dict[str, Any]]
 ASKS: list[Case] = [
     ("board enter", lambda: BoardScreen(at.BOARD), "enter", ask.OpenIncident, {"id": "i1"}),
     ("board n", lambda: BoardScreen(at.BOARD), "n", ask.NewPush, {}),
-    ("board v", lambda: BoardScreen(at.BOARD), "v", ask.Paste, {}),
+    ("board v", lambda: BoardScreen(at.BOARD), "v", ask.PasteText, {}),
     ("board o", lambda: BoardScreen(at.BOARD), "o", ask.OpenBundle, {}),
     ("board t", lambda: BoardScreen(at.BOARD), "t", ask.ShowScenarios, {}),
     ("board r", lambda: BoardScreen(at.BOARD), "r", ask.Refresh, {}),
@@ -378,7 +378,7 @@ async def test_footer_keys_can_be_clicked() -> None:
         column = str(bar.render()).index("paste") + 1
         await pilot.click(KeyBar, offset=(column + 1, 0))
         await pilot.pause()
-        assert [type(message) for message in app.asked] == [ask.Paste]
+        assert [type(message) for message in app.asked] == [ask.PasteText]
 
 
 async def test_foreign_text_is_never_markup() -> None:

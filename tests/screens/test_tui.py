@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual import events
 from textual.command import CommandPalette
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
@@ -303,6 +304,22 @@ async def test_dialogs_of_the_board() -> None:
         s.app.screen.query_one("#image", Input).value = "harbor.corp.example/a/b:1"
         await s.press("f2")
         assert s.desk.calls("describe_push") == [("harbor.corp.example/a/b:1", "", "")]
+
+    await open_app(body)
+
+
+async def test_a_terminal_paste_goes_where_the_cursor_is() -> None:
+    async def body(s: Session) -> None:
+        s.app.post_message(events.Paste("x509: unknown authority"))
+        await settle(s.pilot)
+        assert s.top is PasteDialog
+        assert s.app.screen.query_one(TextArea).text == "x509: unknown authority"
+        s.app.post_message(events.Paste("more"))
+        await settle(s.pilot)
+        assert s.top is PasteDialog
+        assert "more" in s.app.screen.query_one(TextArea).text
+        await s.press("escape")
+        assert s.top is BoardScreen, "one dialog, not one on top of the other"
 
     await open_app(body)
 
