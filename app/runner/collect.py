@@ -7,10 +7,9 @@ import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
-from urllib.parse import urlsplit
 
 from app.errors import RefusedError
-from app.model.evidence import Outcome, Price
+from app.model.evidence import Outcome
 from app.model.exchange import Exchange
 from app.model.material import Document, Material
 from app.parsers.exchanges import decode_exchanges, encode_exchanges
@@ -397,9 +396,4 @@ async def read_object(kube: KubeApi, want: KubeGet, now: float) -> Document:
     return replace(document, text=json.dumps(data))
 
 
-def host_of(url: str) -> str:
-    """`https://h:8443/v2/` → `h:8443`."""
-    return urlsplit(url).netloc.rpartition("@")[2]
-
-
-__all__ = ["Collector", "Credentials", "Price", "Progress", "World", "exchanges_path", "host_of", "read_object"]
+__all__ = ["Collector", "Credentials", "Progress", "World", "exchanges_path", "read_object"]

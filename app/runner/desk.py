@@ -198,15 +198,14 @@ class Walks:
         opened = self.opened()
         step = opened.step or self._next(opened)
         priced = self.investigation.price_of(opened, step)
-        price = self._price(opened, priced) if priced else ""
+        price = self._price(priced) if priced else ""
         done, total = self.counted
         return views.walk(
             self.header(), opened, self.rulebook, number=len(step.path) or 1, auto=self.auto, busy=busy,
             price=price, done=done, total=total, now=self.now(), training=self.strip(), problem=problem,
         )  # fmt: skip
 
-    def _price(self, opened: Opened, probes: tuple[str, ...]) -> str:
-        del opened
+    def _price(self, probes: tuple[str, ...]) -> str:
         names = ", ".join(self.rulebook.probes[probe].title for probe in probes if probe in self.rulebook.probes)
         if "upload.start" in probes:
             return f"{names}: one use of your login for the registry, starts a blob upload there and cancels it"

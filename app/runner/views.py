@@ -163,12 +163,7 @@ def next_to_fail(opened: Sequence[Opened]) -> NextToFail | None:
         for standing in item.step.standings:
             if standing.certainty is not Certainty.PROVEN:
                 continue
-            facts = {
-                ground.evidence.probe
-                for ground in standing.grounds
-                if ground.evidence is not None and ground.value == "true"
-            }
-            nodes.extend(_same_fault(item, standing, facts))
+            nodes.extend(_same_fault(item, standing))
     found = tuple(sorted(set(nodes)))
     if not found:
         return None
@@ -178,7 +173,7 @@ def next_to_fail(opened: Sequence[Opened]) -> NextToFail | None:
     )
 
 
-def _same_fault(item: Opened, standing: Standing, probes: set[str]) -> list[str]:
+def _same_fault(item: Opened, standing: Standing) -> list[str]:
     assert item.case is not None  # noqa: S101 - the caller has looked
     decisive = [
         ground.evidence
@@ -201,7 +196,6 @@ def _same_fault(item: Opened, standing: Standing, probes: set[str]) -> list[str]
         ]
         if keyed and all(theirs.get((probe, fact), "?") == value for probe, fact, value in keyed):
             found.append(node)
-    del probes
     return found
 
 
