@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -152,11 +152,6 @@ class View:
         if name in self.case.variables:
             return True, self.case.variables[name]
         return False, None
-
-    def records(self, probes: Iterable[str]) -> tuple[Evidence, ...]:
-        """Evidence of some probes, for display."""
-        wanted = set(probes)
-        return tuple(evidence for evidence in self.case.evidence if evidence.probe in wanted)
 
     @property
     def facts(self) -> Mapping[str, list[Observation]]:

@@ -124,13 +124,12 @@ def _rename_inline(work: Work) -> None:
 # --- mirrors ----------------------------------------------------------------------------------------------------------
 
 
-def mirror_url(url: str, namespace: str, override_path: bool) -> tuple[str, bool]:
+def mirror_url(url: str, namespace: str) -> tuple[str, bool]:
     """(URL, override_path) as Harbor wants them: `https://host/v2/<project>` for a proxy project, no path for the image's own host."""
     parts = urlsplit(url)
     words = [word for word in parts.path.split("/") if word and word != "v2"]
     if leads_here(parts.netloc, namespace) or not words:
         return f"{parts.scheme}://{parts.netloc}", False
-    del override_path
     return f"{parts.scheme}://{parts.netloc}/v2/{'/'.join(words)}", True
 
 
@@ -150,7 +149,7 @@ def _mirror_path(work: Work) -> None:
         raise CannotError(f"there is no hosts.toml for {work.namespace}")
     text = sound(entry, work.setup.version)
     for table in parse_hosts_toml(text).hosts:
-        url, override = mirror_url(table.url, work.namespace, table.override_path)
+        url, override = mirror_url(table.url, work.namespace)
         if url == table.url.rstrip("/") and override == table.override_path:
             continue
         if url != table.url:
