@@ -71,7 +71,7 @@ EXPECTED: dict[str, Expected] = {
     "cert-expired": PROVEN,
     "cert-not-yet-valid": PROVEN,
     "cert-name": PROVEN,
-    "cert-chain": PROVEN,
+    "cert-chain": LIKELY,
     "registry-down": LIKELY,
     "black-hole": LIKELY,
     "dns-missing": LIKELY,
