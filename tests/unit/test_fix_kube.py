@@ -74,6 +74,11 @@ def in_account(kube: FakeKube, *names: str) -> bool:
     ] == list(names)
 
 
+def images(kube: FakeKube) -> list[str]:
+    template = kube.objects["deployments", "apps", "web"]["spec"]["template"]["spec"]
+    return [container["image"] for container in template["containers"]]
+
+
 REFUSED = Evidence("token.login", Target.of(secret="apps/old"), facts={"token.login": 401})
 ROWS = {
     "create": Row("create-secret", cluster, clean, "+", LOGIN),
@@ -97,6 +102,9 @@ ROWS = {
     "template": Row("add-secret-to-template", with_secret(secret("fit", CLEAN), listed=("old",), template=("old",)), lambda kube: in_template(kube, "old", "fit"), "+- name: fit"),
     "template-hides-account": Row(
         "add-secret-to-template", with_secret(secret("fit", CLEAN), listed=("acc",), template=(), account=("acc",)), lambda kube: in_template(kube, "acc", "fit"), "+- name: acc"
+    ),
+    "image": Row(
+        "fix-image-ref", cluster, lambda kube: images(kube) == [f"{HOST}/shop/web:1.3"], f"+web: {HOST}/shop/web:1.3", {"inputs": {"new-image": f"{HOST}/shop/web:1.3"}}
     ),
     "drop": Row(
         "drop-secret-from-list", with_secret(secret("old", auths(password="x")), secret("pull", CLEAN), listed=("old", "pull")), lambda kube: in_template(kube, "pull"), "-- name: old",
@@ -161,7 +169,7 @@ async def test_no_secret_is_shown_or_stored(name: str, tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("name", ["create", "newline", "opaque", "account", "template"])
+@pytest.mark.parametrize("name", ["create", "newline", "opaque", "account", "template", "image"])
 async def test_a_missing_right_stops_the_plan(name: str, tmp_path: Path) -> None:
     row = ROWS[name]
     kube = row.build()
@@ -179,6 +187,32 @@ async def test_inputs_are_asked_for() -> None:
     made, needs, _ = await prepare(context("create-secret"), "create-secret", kube={"workload": cluster()})
     assert made is None
     assert [(need.key, need.secret) for need in needs] == [("username", False), ("password", True)]
+
+
+async def test_an_image_name_is_asked_for_and_checked() -> None:
+    made, needs, _ = await prepare(context("fix-image-ref"), "fix-image-ref", kube={"workload": cluster()})
+    assert made is None
+    assert [(need.key, need.secret) for need in needs] == [("new-image", False)]
+    for wrong, word in (("Not An Image", "no image name"), (f"{HOST}/shop/web:1.2", "the very image")):
+        with pytest.raises(RefusedError, match=word):
+            await plan("fix-image-ref", cluster(), inputs={"new-image": wrong})
+
+
+async def test_only_the_containers_with_the_failing_image_are_changed(tmp_path: Path) -> None:
+    kube = cluster()
+    spec = kube.objects["deployments", "apps", "web"]["spec"]["template"]["spec"]
+    spec["containers"].append({"name": "side", "image": f"{HOST}/shop/side:1"})
+    spec["initContainers"] = [{"name": "first", "image": f"{HOST}/shop/web:1.2"}]
+    made = await plan("fix-image-ref", kube, inputs={"new-image": f"{HOST}/shop/web:1.3"})
+    await apply(made, gateway(kube, tmp_path))
+    assert images(kube) == [f"{HOST}/shop/web:1.3", f"{HOST}/shop/side:1"]
+    template = kube.objects["deployments", "apps", "web"]["spec"]["template"]["spec"]
+    assert template["initContainers"][0]["image"] == f"{HOST}/shop/web:1.3"
+
+
+async def test_a_pod_without_a_template_keeps_its_image() -> None:
+    with pytest.raises(RefusedError, match="no template"):
+        await plan("fix-image-ref", cluster(owned=False), inputs={"new-image": f"{HOST}/shop/web:1.3"})
 
 
 async def test_other_logins_of_a_secret_are_kept(tmp_path: Path) -> None:
