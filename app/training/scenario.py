@@ -86,6 +86,13 @@ class EndpointStep(_Strict, frozen=True, kw_only=True):
     password: str | None = None
 
 
+class ProjectStep(_Strict, frozen=True, kw_only=True):
+    """What other people have put into a project: `images` are `repository:tag`."""
+
+    name: str
+    images: list[str] = []
+
+
 class ClockStep(_Strict, frozen=True, kw_only=True):
     nodes: list[str]
     offset: float
@@ -149,6 +156,7 @@ class Step(_Strict, frozen=True, kw_only=True):
     wait: float | None = None
     robot: RobotStep | None = None
     endpoint: EndpointStep | None = None
+    project: ProjectStep | None = None
     clock: ClockStep | None = None
     server: ServerStep | None = None
     name: NameStep | None = None
@@ -163,7 +171,7 @@ class Step(_Strict, frozen=True, kw_only=True):
         return given[0] if len(given) == 1 else ""
 
 
-GIVEN: Final = frozenset({"robot", "endpoint", "clock", "server", "name", "core_key", "drop_image"})
+GIVEN: Final = frozenset({"robot", "endpoint", "project", "clock", "server", "name", "core_key", "drop_image"})
 """Steps that no operator can do."""
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from app.errors import RefusedError
 from app.training.scenario import GIVEN, AppStep, SecretStep, Step
 from app.training.world import pki
-from app.training.world.base import HOST, UPSTREAM, deployment, dockerconfig
+from app.training.world.base import HOST, UPSTREAM, deployment, digest_of, dockerconfig
 from app.training.world.controllers import Controllers
 from app.training.world.http import WorldHarbor
 from app.training.world.kube import WorldKube
@@ -147,6 +147,9 @@ class Hands:
             endpoint = harbor.endpoints[step.endpoint.name]
             endpoint.url = str(self.filled(step.endpoint.url)) if step.endpoint.url is not None else endpoint.url
             endpoint.password = step.endpoint.password if step.endpoint.password is not None else endpoint.password
+        elif step.project is not None:
+            project = harbor.projects[step.project.name]
+            project.images |= {image: digest_of(f"{project.name}/{image}") for image in step.project.images}
         elif step.clock is not None:
             for node in step.clock.nodes:
                 state.nodes[node].clock_offset, state.nodes[node].clock_synced = step.clock.offset, step.clock.synced

@@ -10,6 +10,7 @@ import pytest
 from app.fixes.base import Hidden
 from app.training.run import PracticeRun, build_run
 from app.training.scenario import Scenario
+from app.training.world.base import HOST
 from tests.fakes.practice import fixing_of, investigate
 from tests.rules.test_scenarios import KNOWN
 
@@ -25,11 +26,17 @@ def inputs_of(run: PracticeRun, scenario: Scenario) -> Inputs:
     accounts = {"secret-missing": "robot$cluster-pull"}
     name = accounts.get(scenario.scenario, "robot$billing-pull")
     given: Inputs = {"ca": run.state.certificates["corp-new"], **_robot(run, name)}
+    if scenario.scenario in NAMES:
+        given["new-image"] = NAMES[scenario.scenario]
     if scenario.scenario == "upstream-login-rotated":
         given |= {"username": "corp+harbor", "password": Hidden(run.state.upstream_logins["corp+harbor"])}
     return given
 
 
+NAMES = {
+    "tag-missing": f"{HOST}/shop/web:2.4.1",
+    "project-missing": f"{HOST}/billing/tariff:1.0",
+}
 PLAYED = {
     "ca-replaced": "add-ca-file",
     "config-not-restarted": "restart-runtime",
@@ -44,6 +51,9 @@ PLAYED = {
     "undecodable-secret": "rewrite-secret",
     "robot-without-right": "robot-grant",
     "robot-not-on-proxy-project": "robot-grant",
+    "tag-missing": "fix-image-ref",
+    "project-missing": "fix-image-ref",
+    "user-without-role": "project-add-member",
     "upstream-login-rotated": "endpoint-credential",
     "core-keys-differ": "restart-core",
     "core-clock-ahead": "one-core-replica",

@@ -32,11 +32,17 @@ def read(state: State, method: str, path: str, user: str) -> Answer:
             code, status = ("FORBIDDEN", 403) if user else ("UNAUTHORIZED", 401)
             return status, json.dumps({"errors": [{"code": code, "message": code.lower()}]}), {}
         value = reader(state, [unquote(unquote(one)) for one in found.groups()], query, user)
-        if value is None:
-            return 404, json.dumps({"errors": [{"code": "NOT_FOUND", "message": f"{below} not found"}]}), {}
+        if value is None or isinstance(value, Missing):
+            return 404, _said("NOT_FOUND", value or f"{below} not found"), {}
         more = {"x-total-count": str(len(value))} if isinstance(value, list) else {}
         return 200, json.dumps(value), more
     return 404, json.dumps({"errors": [{"code": "NOT_FOUND", "message": "page not found"}]}), {}
+
+
+class Missing(str):
+    """What a reader says of an object that is not there."""
+
+    __slots__ = ()
 
 
 Reader = Callable[[State, list[str], Mapping[str, str], str], Any]
@@ -135,8 +141,12 @@ def _nothing(state: State, names: list[str], _query: Mapping[str, str], _user: s
 def _artifact(state: State, names: list[str], _query: Mapping[str, str], _user: str) -> Any:
     found = _find_project(state, names[0])
     digest = found.images.get(f"{names[1]}:{names[2]}") if found is not None else None
+    if found is None:
+        return Missing(f"project {names[0]} not found")
     if digest is None:
-        return None
+        known = any(key.rpartition(":")[0] == names[1] for key in found.images)
+        where = f"{found.name}/{names[1]}"
+        return Missing(f"artifact {where}:{names[2]} not found" if known else f"repository {where} not found")
     return {"digest": digest, "type": "IMAGE", "media_type": "application/vnd.oci.image.config.v1+json", "manifest_media_type": "application/vnd.oci.image.manifest.v1+json", "tags": [{"name": names[2]}], "accessories": [], "extra_attrs": {"architecture": "amd64", "os": "linux"}}  # fmt: skip
 
 
@@ -223,6 +233,8 @@ def write(state: State, method: str, path: str, body: Any) -> tuple[int, str]:
         status, said = _change_project(state, method, unquote(found[1]), given)
     elif found := re.fullmatch(r"projects/([^/]+)/members", below):
         status, said = _add_member(state, method, unquote(found[1]), given)
+    elif found := re.fullmatch(r"projects/([^/]+)/members/(\d+)", below):
+        status, said = _drop_member(state, method, unquote(found[1]), int(found[2]))
     else:
         status, said = 404, _said("NOT_FOUND", f"{method} {below} is not known")
     if status < 400:
@@ -331,3 +343,15 @@ def _add_member(state: State, method: str, name: str, given: Mapping[str, Any]) 
         return 400, _said("BAD_REQUEST", "no such role or user")
     project.members[user] = role
     return 201, ""
+
+
+def _drop_member(state: State, method: str, name: str, number: int) -> tuple[int, str]:
+    """`number` is the one that the list of members shows."""
+    project = _find_project(state, name)
+    users = dict(enumerate(sorted(project.members), 1)) if project is not None else {}
+    if project is None or number not in users:
+        return 404, _said("NOT_FOUND", f"member {number} of project {name} not found")
+    if method != "DELETE":
+        return 405, _said("METHOD_NOT_ALLOWED", method)
+    del project.members[users[number]]
+    return 200, ""

@@ -265,9 +265,18 @@ def _v2(state: State, server: Server, core: CorePod, call: Call) -> Reply:
         allowed = action in (mine["actions"] if mine else ())
     else:
         allowed = action in rights(state, name, project)
+    wanted = f"repository:{repository}:{'pull' if action == 'pull' else 'pull,push'}"
+    if project not in state.harbor.projects:
+        if call.bearer:
+            log(state, core, "WARNING", "/server/middleware/security/v2_token.go:108", f'failed to get project "{project}" for token validation: project {project} not found')  # fmt: skip
+        text = f"project {project} not found"
+        # To somebody who sent a login, or who pushes, Harbor hands out no challenge (observed-harbor.md 0).
+        first = action == "pull" and not call.bearer and call.login is None
+        given = {"www-authenticate": challenge(server, wanted) if first else ""}
+        reply = errors(401, "UNAUTHORIZED", f"{text}: {text}", {**base, **given})
+        return Reply(reply.status, reply.body, reply.headers, ms=spent)
     if not allowed:
         text = f"unauthorized to access repository: {repository}, action: {action}"
-        wanted = f"repository:{repository}:{'pull' if action == 'pull' else 'pull,push'}"
         reply = errors(401, "UNAUTHORIZED", f"{text}: {text}", {**base, "www-authenticate": challenge(server, wanted)})
         return Reply(reply.status, reply.body, reply.headers, ms=spent)
     if action == "push":
