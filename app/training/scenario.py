@@ -121,6 +121,13 @@ class CoreKeyStep(_Strict, frozen=True, kw_only=True):
     key: str
 
 
+class InsideStep(_Strict, frozen=True, kw_only=True):
+    """A password inside Harbor that is another one now. Cores that run keep the old one until they start again."""
+
+    registry: str | None = None
+    database: str | None = None
+
+
 class AppStep(_Strict, frozen=True, kw_only=True):
     """A Deployment as its owner writes it."""
 
@@ -161,6 +168,9 @@ class Step(_Strict, frozen=True, kw_only=True):
     server: ServerStep | None = None
     name: NameStep | None = None
     core_key: CoreKeyStep | None = None
+    core_database: int | None = None
+    """One core pod (by its number in the list) works on another, nearly empty database."""
+    inside: InsideStep | None = None
     drop_image: list[str] | None = None
     """Nodes whose stored images are gone."""
 
@@ -171,7 +181,9 @@ class Step(_Strict, frozen=True, kw_only=True):
         return given[0] if len(given) == 1 else ""
 
 
-GIVEN: Final = frozenset({"robot", "endpoint", "project", "clock", "server", "name", "core_key", "drop_image"})
+GIVEN: Final = frozenset(
+    {"robot", "endpoint", "project", "clock", "server", "name", "core_key", "core_database", "inside", "drop_image"}
+)
 """Steps that no operator can do."""
 
 

@@ -168,6 +168,11 @@ class Hands:
         elif step.core_key is not None:
             pod = ready_cores(state)[step.core_key.core]
             harbor.cores[pod].key = pki.token_key(f"{state.seed}/{step.core_key.key}")
+        elif step.core_database is not None:
+            harbor.cores[ready_cores(state)[step.core_database]].strange_database = True
+        elif step.inside is not None:
+            harbor.registry_password = step.inside.registry or harbor.registry_password
+            harbor.database_password = step.inside.database or harbor.database_password
         elif step.drop_image is not None:
             for node in step.drop_image:
                 state.nodes[node].images = {

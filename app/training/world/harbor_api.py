@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from app.training.world.clock import iso
@@ -48,10 +48,20 @@ class Missing(str):
 Reader = Callable[[State, list[str], Mapping[str, str], str], Any]
 
 
-def _health(state: State, _names: list[str], _query: Mapping[str, str], _user: str) -> Any:
-    del state
-    names = ("core", "database", "jobservice", "portal", "redis", "registry", "registryctl")
-    return {"status": "healthy", "components": [{"name": name, "status": "healthy"} for name in names]}
+PARTS: Final = ("core", "database", "jobservice", "portal", "redis", "registry", "registryctl")
+
+
+def health(down: Mapping[str, str]) -> dict[str, Any]:
+    """What `/health` says. `down`: name of a part to its error."""
+    parts = [
+        {"name": name, "status": "unhealthy", "error": down[name]} if name in down else {"name": name, "status": "healthy"}
+        for name in PARTS
+    ]  # fmt: skip
+    return {"status": "unhealthy" if down else "healthy", "components": parts}
+
+
+def _health(_state: State, _names: list[str], _query: Mapping[str, str], _user: str) -> Any:
+    return health({})
 
 
 def _systeminfo(state: State, _names: list[str], _query: Mapping[str, str], user: str) -> Any:

@@ -57,13 +57,13 @@ def push(state: State, image: str, account: str, *, number: int = 0) -> Pushed:
     bearer = str(json.loads(body)["token"])
     lines = [command]
     blobs = [f"sha256:{hashlib.sha256(f'{image}/{part}'.encode()).hexdigest()}" for part in ("layer", "config")]
-    steps: list[tuple[str, str]] = []
+    steps = [("HEAD", f"/v2/{repository}/manifests/{tag}")]
     for blob in blobs:
         steps += [("HEAD", f"/v2/{repository}/blobs/{blob}"), ("POST", f"/v2/{repository}/blobs/uploads/"), ("PATCH", f"/v2/{repository}/blobs/uploads/8f6a5a1c")]  # fmt: skip
     steps.append(("PUT", f"/v2/{repository}/manifests/{tag}"))
     for method, path in steps:
         status, body, _ = ask(method, path, bearer)
-        if status == 401 or status >= 500:
+        if status >= 400 and (method, status) != ("HEAD", 404):
             return Pushed(False, "\n".join([*lines, f"Error: {method} {base}{path}: {_refusal(method, status, body)}"]))
         if method == "PATCH":
             lines.append(f"{_stamp(state.now())} pushed blob: {blobs[len(lines) - 1]}")

@@ -10,12 +10,14 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from app.probes.harbor_secrets import kid_of_pem
 from app.training.world import harbor_api
 from app.training.world.clock import http_date, iso
+from app.training.world.inside import no_database, refused_inside
 from app.training.world.others import MANIFEST_TYPE, V2, Call, Reply, errors, manifest, plain, upstream
 from app.training.world.pki import word
 from app.training.world.state import CorePod, Project, Server, State
@@ -77,7 +79,12 @@ def _harbor(state: State, server: Server, call: Call, pod: str) -> Reply:
         return Reply(502, "no such pod")
     core = state.harbor.cores[pod]
     path = urlsplit(call.path).path
-    if path == "/service/token":
+    why = no_database(state, core)
+    if core.strange_database:
+        state = _elsewhere(state)
+    if why:
+        reply = _without_database(state, server, core, call, why)
+    elif path == "/service/token":
         reply = _token(state, core, call)
     elif path.startswith("/api/v2.0"):
         user, _ = account(state, core, call)
@@ -90,6 +97,37 @@ def _harbor(state: State, server: Server, call: Call, pod: str) -> Reply:
             200, "<!doctype html><html><head><title>Harbor</title></head></html>", {"content-type": "text/html"}
         )
     return Reply(reply.status, reply.body, reply.headers, pod, reply.ms)
+
+
+def _elsewhere(state: State) -> State:
+    """The world as a core sees it that works on a fresh database: a public project and an administrator, nothing else."""
+    harbor = state.harbor
+    fresh = replace(
+        harbor,
+        robots={},
+        users={name: one for name, one in harbor.users.items() if one.admin},
+        projects={name: replace(one, images={}) for name, one in harbor.projects.items() if name == "library"},
+        endpoints={},
+    )
+    return replace(state, harbor=fresh)
+
+
+def _without_database(state: State, server: Server, core: CorePod, call: Call, why: str) -> Reply:
+    """Without its database core refuses everybody at once, and is Ready all the while (observed-harbor.md 6.6)."""
+    path = urlsplit(call.path).path
+    base = {"content-type": "application/json; charset=utf-8"}
+    if path == "/api/v2.0/health":
+        return Reply(200, json.dumps(harbor_api.health({"database": f'failed to run SQL "SELECT 1": {why}'})), base)
+    if call.login is not None:
+        log(state, core, "ERROR", "/server/middleware/security/robot.go:50", f"failed to list robots: {why}")
+    log(state, core, "ERROR", "/lib/config/config.go:128", f"failed to load config, error {why}")
+    if path == "/service/token":
+        return Reply(401, "")
+    if path.startswith("/v2/"):
+        asks = challenge(server) if call.login is None and not call.bearer else 'Basic realm="harbor"'
+        base = {**base, "docker-distribution-api-version": "registry/2.0", "www-authenticate": asks}
+        return errors(401, "UNAUTHORIZED", f"{why}: {why}", base)
+    return errors(500, "UNKNOWN", "internal server error", base)
 
 
 def _pick(state: State, call: Call, count: int) -> int:
@@ -172,9 +210,10 @@ def _token(state: State, core: CorePod, call: Call) -> Reply:
     if call.method == "POST":
         return Reply(405, "")
     before = state.now()
-    name, refused = account(state, core, call)
+    name, _ = account(state, core, call)
     scopes = [one for value in parse_qs(urlsplit(call.path).query).get("scope", []) for one in value.split(" ") if one]
-    if refused or (not scopes and not name):
+    # Asked with a scope, Harbor gives a refused login the token of an anonymous caller (observed-harbor.md 4.1).
+    if not scopes and not name:
         body = json.dumps({"errors": [{"code": "UNAUTHORIZED", "message": "unauthorized: unauthorized"}]})
         return Reply(
             401, body, {"content-type": "application/json; charset=utf-8"}, ms=12.0 + (state.now() - before) * 1000
@@ -187,12 +226,13 @@ def _token(state: State, core: CorePod, call: Call) -> Reply:
         access.append({"type": kind, "name": repository, "actions": list(rights(state, name, repository.partition("/")[0])) if asked else []})  # fmt: skip
     stamp = int(state.now() + core_offset(state, core.pod))
     claims = {
-        "iss": "harbor-token-issuer", "sub": name, "aud": "harbor-registry", "exp": stamp + TTL, "nbf": stamp, "iat": stamp,
+        "iss": "harbor-token-issuer", **({"sub": name} if name else {}), "aud": "harbor-registry", "exp": stamp + TTL, "nbf": stamp, "iat": stamp,
         "jti": word(f"{state.seed}/{state.next_id()}"), "access": access or None,
     }  # fmt: skip
     raw = signed(core.key, claims)
     body = json.dumps({"token": raw, "access_token": "", "expires_in": TTL, "issued_at": iso(stamp)})
-    return Reply(200, body, {"content-type": "application/json; charset=utf-8"})
+    spent = 12.0 + (state.now() - before) * 1000
+    return Reply(200, body, {"content-type": "application/json; charset=utf-8"}, ms=spent)
 
 
 def signed(key: str, claims: Mapping[str, Any]) -> str:
@@ -279,10 +319,13 @@ def _v2(state: State, server: Server, core: CorePod, call: Call) -> Reply:
         text = f"unauthorized to access repository: {repository}, action: {action}"
         reply = errors(401, "UNAUTHORIZED", f"{text}: {text}", {**base, "www-authenticate": challenge(server, wanted)})
         return Reply(reply.status, reply.body, reply.headers, ms=spent)
+    inner = refused_inside(state, core, call, repository, action, base)
     if action == "push":
-        return _upload(found["kind"], call, base)
+        return inner or _upload(found["kind"], call, base)
     owner = state.harbor.projects[project]
-    return _content(state, core, owner, repository, found["kind"], found["rest"], call, base)
+    reply = _content(state, core, owner, repository, found["kind"], found["rest"], call, base)
+    # What is not there core says by itself; what is there it fetches from the inner registry.
+    return inner if inner is not None and reply.status == 200 else reply
 
 
 def _upload(kind: str, call: Call, base: Mapping[str, str]) -> Reply:

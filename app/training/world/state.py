@@ -156,6 +156,11 @@ class CorePod:
     pod: str
     key: str = field(repr=False)
     """PEM of the token key."""
+    registry_password: str = field(repr=False, default="")
+    """With which it logs in at the inner registry."""
+    database_password: str = field(repr=False, default="")
+    strange_database: bool = False
+    """It was started with the address of another, nearly empty database."""
     locks: dict[str, float] = field(default_factory=dict)
     """Account to the time until which it is locked after a refused login (1.5 s)."""
     log: list[str] = field(default_factory=list)
@@ -181,6 +186,9 @@ class Harbor:
     runs: dict[str, int] = field(default_factory=dict)
     """Requests by the client's connection."""
     registry_log: list[str] = field(default_factory=list)
+    registry_password: str = field(repr=False, default="")
+    """What the inner registry takes; a core knows what it was when the core started."""
+    database_password: str = field(repr=False, default="")
 
     @property
     def token_secret(self) -> str:
