@@ -91,6 +91,12 @@ class ProjectStep(_Strict, frozen=True, kw_only=True):
 
     name: str
     images: list[str] = []
+    quota_mib: float | None = None
+    used_mib: float | None = None
+    prevent: Literal["", "low", "medium", "high", "critical"] | None = None
+    """Severity from which on images are held back."""
+    scanned: list[str] = []
+    """Images that the scanner has passed."""
 
 
 class ClockStep(_Strict, frozen=True, kw_only=True):
@@ -171,6 +177,7 @@ class Step(_Strict, frozen=True, kw_only=True):
     core_database: int | None = None
     """One core pod (by its number in the list) works on another, nearly empty database."""
     inside: InsideStep | None = None
+    read_only: bool | None = None
     drop_image: list[str] | None = None
     """Nodes whose stored images are gone."""
 
@@ -182,7 +189,19 @@ class Step(_Strict, frozen=True, kw_only=True):
 
 
 GIVEN: Final = frozenset(
-    {"robot", "endpoint", "project", "clock", "server", "name", "core_key", "core_database", "inside", "drop_image"}
+    {
+        "robot",
+        "endpoint",
+        "project",
+        "clock",
+        "server",
+        "name",
+        "core_key",
+        "core_database",
+        "inside",
+        "read_only",
+        "drop_image",
+    }
 )
 """Steps that no operator can do."""
 

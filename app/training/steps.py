@@ -150,6 +150,12 @@ class Hands:
         elif step.project is not None:
             project = harbor.projects[step.project.name]
             project.images |= {image: digest_of(f"{project.name}/{image}") for image in step.project.images}
+            project.scanned |= set(step.project.scanned)
+            project.prevent = project.prevent if step.project.prevent is None else step.project.prevent
+            if step.project.quota_mib is not None:
+                project.quota = round(step.project.quota_mib * 2**20)
+            if step.project.used_mib is not None:
+                project.used = round(step.project.used_mib * 2**20)
         elif step.clock is not None:
             for node in step.clock.nodes:
                 state.nodes[node].clock_offset, state.nodes[node].clock_synced = step.clock.offset, step.clock.synced
@@ -170,6 +176,8 @@ class Hands:
             harbor.cores[pod].key = pki.token_key(f"{state.seed}/{step.core_key.key}")
         elif step.core_database is not None:
             harbor.cores[ready_cores(state)[step.core_database]].strange_database = True
+        elif step.read_only is not None:
+            harbor.read_only = step.read_only
         elif step.inside is not None:
             harbor.registry_password = step.inside.registry or harbor.registry_password
             harbor.database_password = step.inside.database or harbor.database_password

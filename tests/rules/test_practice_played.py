@@ -34,6 +34,7 @@ def inputs_of(run: PracticeRun, scenario: Scenario) -> Inputs:
 
 
 NAMES = {
+    "image-not-scanned": f"{HOST}/shop/web:2.4.1",
     "tag-missing": f"{HOST}/shop/web:2.4.1",
     "project-missing": f"{HOST}/billing/tariff:1.0",
 }
@@ -52,6 +53,9 @@ PLAYED = {
     "robot-without-right": "robot-grant",
     "robot-not-on-proxy-project": "robot-grant",
     "inner-login-differs": "restart-core",
+    "image-not-scanned": "fix-image-ref",
+    "quota-used-up": "raise-quota",
+    "read-only-mode": "read-only-off",
     "database-password-changed": "restart-core",
     "core-with-other-database": "restart-core",
     "tag-missing": "fix-image-ref",

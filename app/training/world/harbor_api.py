@@ -68,15 +68,15 @@ def _systeminfo(state: State, _names: list[str], _query: Mapping[str, str], user
     told: dict[str, Any] = {"auth_mode": "db_auth", "banner_message": "", "oidc_provider_name": "", "primary_auth_mode": False, "self_registration": False}  # fmt: skip
     if user:
         host = state.harbor.host
-        told |= {"external_url": f"https://{host}", "harbor_version": state.harbor.version, "registry_url": host, "read_only": False, "current_time": iso(state.now())}  # fmt: skip
+        told |= {"external_url": f"https://{host}", "harbor_version": state.harbor.version, "registry_url": host, "read_only": state.harbor.read_only, "current_time": iso(state.now())}  # fmt: skip
     return told
 
 
-def _configurations(_state: State, _names: list[str], _query: Mapping[str, str], _user: str) -> Any:
+def _configurations(state: State, _names: list[str], _query: Mapping[str, str], _user: str) -> Any:
     return {
         "auth_mode": {"value": "db_auth", "editable": False},
         "robot_name_prefix": {"value": "robot$", "editable": True},
-        "read_only": {"value": False, "editable": True},
+        "read_only": {"value": state.harbor.read_only, "editable": True},
         "token_expiration": {"value": 30, "editable": True},
     }
 
@@ -105,7 +105,7 @@ def shown_project(state: State, project: Project) -> dict[str, Any]:
     """A project as the API shows it; a proxy cache has the id of its endpoint."""
     told: dict[str, Any] = {
         "project_id": project.id, "name": project.name, "owner_name": "admin", "creation_time": iso(project.created), "update_time": iso(project.created),
-        "repo_count": len({key.rpartition(":")[0] for key in project.images}), "metadata": {"public": "true" if project.public else "false"},
+        "repo_count": len({key.rpartition(":")[0] for key in project.images}), "metadata": {"public": "true" if project.public else "false", **({"prevent_vul": "true", "severity": project.prevent} if project.prevent else {})},
     }  # fmt: skip
     if project.upstream:
         told["registry_id"] = state.harbor.endpoints[project.upstream].id
@@ -127,7 +127,7 @@ def _summary(state: State, names: list[str], _query: Mapping[str, str], _user: s
         return None
     told: dict[str, Any] = {
         "repo_count": len(found.images),
-        "quota": {"hard": {"storage": -1}, "used": {"storage": 73400320}},
+        "quota": {"hard": {"storage": found.quota}, "used": {"storage": found.used}},
     }
     if found.upstream:
         told["registry"] = shown_endpoint(state.harbor.endpoints[found.upstream])
@@ -142,6 +142,20 @@ def _members(state: State, names: list[str], _query: Mapping[str, str], _user: s
         {"id": number, "entity_name": user, "entity_type": "u", "role_name": role, "role_id": ROLE_IDS[role], "project_id": found.id}
         for number, (user, role) in enumerate(sorted(found.members.items()), 1)
     ]  # fmt: skip
+
+
+def _shown_quota(project: Project) -> dict[str, Any]:
+    return {"id": project.id, "ref": {"id": project.id, "name": project.name, "owner_name": ""}, "hard": {"storage": project.quota}, "used": {"storage": project.used}}  # fmt: skip
+
+
+def _quotas(state: State, _names: list[str], query: Mapping[str, str], _user: str) -> Any:
+    wanted = query.get("reference_id")
+    return [_shown_quota(one) for one in state.harbor.projects.values() if wanted in (None, str(one.id))]
+
+
+def _quota(state: State, names: list[str], _query: Mapping[str, str], _user: str) -> Any:
+    found = _find_project(state, names[0])
+    return _shown_quota(found) if found is not None else None
 
 
 def _nothing(state: State, names: list[str], _query: Mapping[str, str], _user: str) -> Any:
@@ -218,6 +232,8 @@ _READERS: tuple[tuple[str, bool, Reader], ...] = (
     ("projects/([^/]+)/members", False, _members),
     ("projects/([^/]+)/immutabletagrules", False, _nothing),
     ("projects/([^/]+)/repositories/([^/]+)/artifacts/([^/]+)", False, _artifact),
+    ("quotas", False, _quotas),
+    (r"quotas/(\d+)", False, _quota),
     ("robots", False, _robots),
     (r"robots/(\d+)", False, _robot),
     ("registries", False, _registries),
@@ -239,6 +255,11 @@ def write(state: State, method: str, path: str, body: Any) -> tuple[int, str]:
         status, said = _new_robot(state, given)
     elif found := re.fullmatch(r"registries/(\d+)", below):
         status, said = _change_endpoint(state, method, found[1], given)
+    elif found := re.fullmatch(r"quotas/(\d+)", below):
+        status, said = _change_quota(state, method, found[1], given)
+    elif below == "configurations" and method == "PUT":
+        state.harbor.read_only = bool(given.get("read_only", state.harbor.read_only))
+        status, said = 200, ""
     elif found := re.fullmatch(r"projects/([^/]+)", below):
         status, said = _change_project(state, method, unquote(found[1]), given)
     elif found := re.fullmatch(r"projects/([^/]+)/members", below):
@@ -340,6 +361,16 @@ def _change_project(state: State, method: str, name: str, given: Mapping[str, An
     public = (given.get("metadata") or {}).get("public")
     if public is not None:
         project.public = str(public).lower() == "true"
+    return 200, ""
+
+
+def _change_quota(state: State, method: str, number: str, given: Mapping[str, Any]) -> tuple[int, str]:
+    project = _find_project(state, number)
+    if project is None:
+        return 404, _said("NOT_FOUND", f"quota {number} not found")
+    if method != "PUT":
+        return 405, _said("METHOD_NOT_ALLOWED", method)
+    project.quota = int((given.get("hard") or {}).get("storage", project.quota))
     return 200, ""
 
 

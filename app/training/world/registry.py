@@ -20,6 +20,7 @@ from app.training.world.clock import http_date, iso
 from app.training.world.inside import no_database, refused_inside
 from app.training.world.others import MANIFEST_TYPE, V2, Call, Reply, errors, manifest, plain, upstream
 from app.training.world.pki import word
+from app.training.world.policies import pull_refused, push_refused
 from app.training.world.state import CorePod, Project, Server, State
 
 TTL: Final = 1800
@@ -320,9 +321,12 @@ def _v2(state: State, server: Server, core: CorePod, call: Call) -> Reply:
         reply = errors(401, "UNAUTHORIZED", f"{text}: {text}", {**base, "www-authenticate": challenge(server, wanted)})
         return Reply(reply.status, reply.body, reply.headers, ms=spent)
     inner = refused_inside(state, core, call, repository, action, base)
-    if action == "push":
-        return inner or _upload(found["kind"], call, base)
     owner = state.harbor.projects[project]
+    if action == "push":
+        refusal, line = push_refused(state, owner, call, base)
+        if line:
+            log(state, core, "ERROR", "/controller/quota/controller.go:394", line)
+        return refusal or inner or _upload(found["kind"], call, base)
     reply = _content(state, core, owner, repository, found["kind"], found["rest"], call, base)
     # What is not there core says by itself; what is there it fetches from the inner registry.
     return inner if inner is not None and reply.status == 200 else reply
@@ -352,6 +356,9 @@ def _content(
             (one for one in project.images.values() if one == rest), ""
         )
         if digest:
+            held = pull_refused(project, f"{inside}:{rest}", base)
+            if held is not None:
+                return held
             return Reply(
                 200, manifest(digest), {**base, "content-type": MANIFEST_TYPE, "docker-content-digest": digest}
             )

@@ -135,6 +135,13 @@ class Project:
     members: dict[str, str] = field(default_factory=dict)
     """User to role: `projectAdmin`, `maintainer`, `developer`, `guest`, `limitedGuest`."""
     created: float = 0.0
+    quota: int = -1
+    """Bytes; -1: no limit."""
+    used: int = 73_400_320
+    prevent: str = ""
+    """Severity from which on images are held back, and those that were not scanned; empty: none is."""
+    scanned: set[str] = field(default_factory=set)
+    """`repository:tag` that the scanner has passed."""
 
 
 @dataclass(slots=True)
@@ -175,6 +182,7 @@ class Harbor:
     release: str = "harbor"
     version: str = "v2.10.2"
     admin: str = "admin"
+    read_only: bool = False
     robots: dict[str, Robot] = field(default_factory=dict)
     users: dict[str, User] = field(default_factory=dict)
     projects: dict[str, Project] = field(default_factory=dict)
