@@ -81,9 +81,14 @@ class RobotStep(_Strict, frozen=True, kw_only=True):
 
 
 class EndpointStep(_Strict, frozen=True, kw_only=True):
+    """An endpoint of Harbor, and the upstream behind it: the password that it takes now, images that it has now."""
+
     name: str
     url: str | None = None
+    kind: str | None = None
     password: str | None = None
+    upstream_password: str | None = None
+    upstream_images: list[str] = []
 
 
 class ProjectStep(_Strict, frozen=True, kw_only=True):

@@ -146,7 +146,11 @@ class Hands:
         elif step.endpoint is not None:
             endpoint = harbor.endpoints[step.endpoint.name]
             endpoint.url = str(self.filled(step.endpoint.url)) if step.endpoint.url is not None else endpoint.url
+            endpoint.kind = step.endpoint.kind or endpoint.kind
             endpoint.password = step.endpoint.password if step.endpoint.password is not None else endpoint.password
+            if step.endpoint.upstream_password is not None:
+                state.upstream_logins[endpoint.user] = step.endpoint.upstream_password
+            state.upstream_images |= {image: digest_of(image) for image in step.endpoint.upstream_images}
         elif step.project is not None:
             project = harbor.projects[step.project.name]
             project.images |= {image: digest_of(f"{project.name}/{image}") for image in step.project.images}

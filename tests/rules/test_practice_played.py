@@ -28,13 +28,14 @@ def inputs_of(run: PracticeRun, scenario: Scenario) -> Inputs:
     given: Inputs = {"ca": run.state.certificates["corp-new"], **_robot(run, name)}
     if scenario.scenario in NAMES:
         given["new-image"] = NAMES[scenario.scenario]
-    if scenario.scenario == "upstream-login-rotated":
+    if scenario.scenario in ("upstream-login-rotated", "quay-login-form"):
         given |= {"username": "corp+harbor", "password": Hidden(run.state.upstream_logins["corp+harbor"])}
     return given
 
 
 NAMES = {
     "image-not-scanned": f"{HOST}/shop/web:2.4.1",
+    "library-left-out": f"{HOST}/vendor/library/redis:7.4",
     "tag-missing": f"{HOST}/shop/web:2.4.1",
     "project-missing": f"{HOST}/billing/tariff:1.0",
 }
@@ -53,6 +54,9 @@ PLAYED = {
     "robot-without-right": "robot-grant",
     "robot-not-on-proxy-project": "robot-grant",
     "inner-login-differs": "restart-core",
+    "quay-login-form": "quay-json-credential",
+    "library-left-out": "fix-image-ref",
+    "dollar-in-the-name": "rewrite-secret",
     "image-not-scanned": "fix-image-ref",
     "quota-used-up": "raise-quota",
     "read-only-mode": "read-only-off",
@@ -66,7 +70,14 @@ PLAYED = {
     "core-clock-ahead": "one-core-replica",
 }
 # The endpoint's old password is known to nobody, and what was pulled through a proxy project stays in it.
-NO_WAY_BACK = {"endpoint-credential", "restart-core", "restart-runtime", "restart-k3s", "one-core-replica"}
+NO_WAY_BACK = {
+    "endpoint-credential",
+    "quay-json-credential",
+    "restart-core",
+    "restart-runtime",
+    "restart-k3s",
+    "one-core-replica",
+}
 
 
 async def play(scenario: Scenario, fix: str, folder: Path) -> None:

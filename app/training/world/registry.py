@@ -350,7 +350,9 @@ def _content(
 ) -> Reply:
     inside = repository.partition("/")[2]
     if project.upstream and kind == "manifests" and f"{inside}:{rest}" not in project.images:
-        _proxied(state, core, project, inside, rest, call)
+        missing = _proxied(state, core, project, inside, rest, call)
+        if missing is not None:
+            return missing
     if kind == "manifests":
         digest = project.images.get(f"{inside}:{rest}") or next(
             (one for one in project.images.values() if one == rest), ""
@@ -368,8 +370,8 @@ def _content(
     return Reply(200, "{}", {**base, "content-type": "application/octet-stream"})
 
 
-def _proxied(state: State, core: CorePod, project: Project, name: str, tag: str, call: Call) -> None:
-    """Ask the upstream; what it gives is kept, what goes wrong is only logged (observed-harbor.md 5.2)."""
+def _proxied(state: State, core: CorePod, project: Project, name: str, tag: str, call: Call) -> Reply | None:
+    """Ask the upstream. What it gives is kept, what goes wrong is only logged; a 404 is handed on (observed-harbor.md 5.2)."""
     endpoint = state.harbor.endpoints[project.upstream]
     url = urlsplit(endpoint.url)
     server = state.servers.get((url.hostname or "", url.port or (443 if url.scheme == "https" else 80)))
@@ -378,10 +380,22 @@ def _proxied(state: State, core: CorePod, project: Project, name: str, tag: str,
     if server is None or server.down or server.scheme != url.scheme:
         error = f'Get "{endpoint.url}/v2/": dial tcp: lookup {url.hostname}: no such host' if server is None else f'Get "{endpoint.url}/v2/": dial tcp {server.address}:{server.port}: connect: connection refused'  # fmt: skip
         log(state, core, "ERROR", place, f"failed to proxy manifest, fallback to local, {where}, error: {error}")
-        return
+        return None
     login = (endpoint.user, endpoint.password) if endpoint.user else None
+    if endpoint.kind == "quay" and login is not None:
+        try:
+            given = json.loads(endpoint.password)
+            login = (str(given["account_name"]), str(given["docker_cli_password"]))
+        except (ValueError, KeyError, TypeError):
+            error = f"invalid character '{endpoint.password[:1]}' looking for beginning of value"
+            log(state, core, "ERROR", place, f"failed to proxy manifest, fallback to local, {where}, error: {error}")
+            return None
     reply = upstream(state, Call("HEAD", f"/v2/{name}/manifests/{tag}", login))
     if reply.status == 200:
         project.images[f"{name}:{tag}"] = reply.headers["docker-content-digest"]
     elif reply.status == 401:
         log(state, core, "ERROR", place, f"failed to proxy manifest, fallback to local, {where}, error: http status code: 401, body: {reply.body}")  # fmt: skip
+    elif reply.status == 404:
+        said = f"resource not found: repo {project.name}/{name}, tag {tag} not found"
+        return errors(404, "NOT_FOUND", said, {"content-type": "application/json; charset=utf-8"})
+    return None
