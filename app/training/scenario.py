@@ -139,6 +139,15 @@ class InsideStep(_Strict, frozen=True, kw_only=True):
     database: str | None = None
 
 
+class OffenderStep(_Strict, frozen=True, kw_only=True):
+    """A job elsewhere, several workers of it, that goes on trying a login."""
+
+    account: str
+    password: str
+    client: str
+    agent: str
+
+
 class AppStep(_Strict, frozen=True, kw_only=True):
     """A Deployment as its owner writes it."""
 
@@ -183,6 +192,7 @@ class Step(_Strict, frozen=True, kw_only=True):
     """One core pod (by its number in the list) works on another, nearly empty database."""
     inside: InsideStep | None = None
     read_only: bool | None = None
+    offender: OffenderStep | None = None
     drop_image: list[str] | None = None
     """Nodes whose stored images are gone."""
 
@@ -195,19 +205,9 @@ class Step(_Strict, frozen=True, kw_only=True):
 
 GIVEN: Final = frozenset(
     {
-        "robot",
-        "endpoint",
-        "project",
-        "clock",
-        "server",
-        "name",
-        "core_key",
-        "core_database",
-        "inside",
-        "read_only",
-        "drop_image",
+        "robot", "endpoint", "project", "clock", "server", "name", "core_key", "core_database", "inside", "read_only", "offender", "drop_image",
     }
-)
+)  # fmt: skip
 """Steps that no operator can do."""
 
 

@@ -19,7 +19,7 @@ from app.training.world.http import WorldHarbor
 from app.training.world.kube import WorldKube
 from app.training.world.node_writer import WorldNodeWriter
 from app.training.world.registry import ready_cores
-from app.training.world.state import State
+from app.training.world.state import Offender, State
 
 _VALUE: Final = re.compile(r"\$\{(?P<what>[a-z0-9]+)(?::(?P<name>[^}]+))?\}")
 _TYPES: Final = {
@@ -182,6 +182,9 @@ class Hands:
             harbor.cores[ready_cores(state)[step.core_database]].strange_database = True
         elif step.read_only is not None:
             harbor.read_only = step.read_only
+        elif step.offender is not None:
+            one = step.offender
+            harbor.offenders.append(Offender(one.account, one.password, one.client, one.agent, state.now()))
         elif step.inside is not None:
             harbor.registry_password = step.inside.registry or harbor.registry_password
             harbor.database_password = step.inside.database or harbor.database_password

@@ -23,7 +23,7 @@ def _robot(run: PracticeRun, name: str) -> Inputs:
 
 def inputs_of(run: PracticeRun, scenario: Scenario) -> Inputs:
     """What an operator would type in."""
-    accounts = {"secret-missing": "robot$cluster-pull"}
+    accounts = {"secret-missing": "robot$cluster-pull", "account-frozen": "robot$edge-pull"}
     name = accounts.get(scenario.scenario, "robot$billing-pull")
     given: Inputs = {"ca": run.state.certificates["corp-new"], **_robot(run, name)}
     if scenario.scenario in NAMES:
@@ -54,6 +54,7 @@ PLAYED = {
     "robot-without-right": "robot-grant",
     "robot-not-on-proxy-project": "robot-grant",
     "inner-login-differs": "restart-core",
+    "account-frozen": "use-robot",
     "quay-login-form": "quay-json-credential",
     "library-left-out": "fix-image-ref",
     "dollar-in-the-name": "rewrite-secret",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,7 @@ ROWS = {
     "wrong-port": Row("rewrite-secret", with_secret(secret("pull", auths(f"{HOST}:8443"))), clean, f"-    - server: {HOST}:8443"),
     "base64-twice": Row("rewrite-secret", with_secret(secret("pull", b64(json.dumps(CLEAN)))), clean, "base64-twice"),
     "not-json": Row("rewrite-secret", with_secret(secret("pull", "{oops")), clean, "not JSON", LOGIN),
+    "robot": Row("use-robot", with_secret(secret("pull", auths(user="dana", password="hers"))), clean, "+      username: robot$shop", {**LOGIN, "finding": "login-lock"}),
     "refused": Row("rewrite-secret", with_secret(secret("pull", auths(password="old"))), clean, "*** (after)", {**LOGIN, "finding": "robot-secret-stale"}),
     "immutable": Row("rewrite-secret", with_secret(secret("pull", NEWLINE, immutable=True)), clean, "*** (after)"),
     "opaque": Row("recreate-secret-typed", with_secret(secret("pull", CLEAN, kind="Opaque")), clean, "-type: Opaque"),
@@ -187,6 +188,16 @@ async def test_inputs_are_asked_for() -> None:
     made, needs, _ = await prepare(context("create-secret"), "create-secret", kube={"workload": cluster()})
     assert made is None
     assert [(need.key, need.secret) for need in needs] == [("username", False), ("password", True)]
+
+
+async def test_where_no_pod_pulls_the_robot_is_told_in_words() -> None:
+    asked = context("use-robot", finding="client-login-wrong", fix_class="advice", action="push", targets=())
+    asked = replace(asked, case=replace(asked.case, incident=replace(asked.case.incident, pods=())))
+    made, needs, _ = await prepare(asked, "use-robot", kube={"workload": cluster()})
+    assert needs == ()
+    assert made is not None
+    assert not made.changed
+    assert made.hand_off
 
 
 async def test_an_image_name_is_asked_for_and_checked() -> None:

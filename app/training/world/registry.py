@@ -80,6 +80,7 @@ def _harbor(state: State, server: Server, call: Call, pod: str) -> Reply:
         return Reply(502, "no such pod")
     core = state.harbor.cores[pod]
     path = urlsplit(call.path).path
+    _offend(state, cores)
     why = no_database(state, core)
     if core.strange_database:
         state = _elsewhere(state)
@@ -174,22 +175,35 @@ def account(state: State, core: CorePod, call: Call) -> tuple[str, bool]:
         )
     elif user is not None and user.password == secret and core.locks.get(name, 0.0) <= now:
         return name, False
+    # A name that is locked is refused at once and without a line (observed-harbor.md 4.2).
     if core.locks.get(name, 0.0) <= now:
-        log(
-            state,
-            core,
-            "WARNING",
-            "/core/auth/authenticator.go:158",
-            f"Login failed, locking {name}, and sleep for 1.5s",
-        )
         core.locks[name] = now + LOCK
         state.clock.move(LOCK)
-    agent = f'[client IP="{call.client}" user agent="{call.agent}"]'
+        _log_refused(state, core, name, call.client, call.agent, now)
+    return "", True
+
+
+def _log_refused(state: State, core: CorePod, name: str, client: str, agent: str, at: float) -> None:
+    """The two lines of a wrong password: when the name is locked, and when the answer goes out."""
+    offset = core_offset(state, core.pod)
+    core.log.append(f"{iso(at + offset)} [WARNING] [/core/auth/authenticator.go:158]: Login failed, locking {name}, and sleep for 1.5s")  # fmt: skip
     core.log.append(
-        f"{iso(state.now() + core_offset(state, core.pod))} [ERROR] [/server/middleware/security/basic_auth.go:72]{agent}: "
+        f'{iso(at + LOCK + offset)} [ERROR] [/server/middleware/security/basic_auth.go:72][client IP="{client}" user agent="{agent}"]: '
         f"failed to authenticate user:{name}, error:Failed to authenticate user, due to error 'Invalid credentials'"
     )
-    return "", True
+
+
+def _offend(state: State, cores: list[str]) -> None:
+    """What others have tried meanwhile. Several workers leave no gap between one lock and the next."""
+    for one in state.harbor.offenders:
+        user = state.harbor.users.get(one.account)
+        while one.next <= state.now():
+            if user is None or user.password != one.password:
+                for pod in cores:
+                    core = state.harbor.cores[pod]
+                    core.locks[one.account] = one.next + LOCK
+                    _log_refused(state, core, one.account, one.client, one.agent, one.next)
+            one.next += LOCK
 
 
 def rights(state: State, name: str, project: str) -> tuple[str, ...]:

@@ -157,6 +157,18 @@ class Endpoint:
 
 
 @dataclass(slots=True)
+class Offender:
+    """A job of somebody else that tries one login without a pause, with several workers."""
+
+    account: str
+    password: str = field(repr=False)
+    client: str
+    agent: str
+    next: float
+    """When its next try that reaches the password is due: one for each core every 1.5 s."""
+
+
+@dataclass(slots=True)
 class CorePod:
     """What one core process holds in memory, read at its start."""
 
@@ -187,6 +199,7 @@ class Harbor:
     users: dict[str, User] = field(default_factory=dict)
     projects: dict[str, Project] = field(default_factory=dict)
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
+    offenders: list[Offender] = field(default_factory=list)
     cores: dict[str, CorePod] = field(default_factory=dict)
     """By pod name; only the ready ones answer."""
     turn: int = 0
