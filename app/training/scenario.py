@@ -194,6 +194,9 @@ class Solution(_Strict, frozen=True, kw_only=True):
     fixes: list[str]
     """Ids of the fixes that cure it, first aid included."""
     steps: list[Step]
+    owner: str = ""
+    """Who carries the steps out where the operator cannot: then one of the fixes is a text that is handed over, and the
+    steps may be what only others can do."""
 
 
 class Wrong(_Strict, frozen=True, kw_only=True):
@@ -242,6 +245,8 @@ class Scenario(_Strict, frozen=True, kw_only=True):
     """A second fault that only shows when the first is cured; its cure stands in `second`."""
     second: Solution | None = None
     harbor_login: bool = True
+    given: dict[str, str] = {}
+    """What the story puts into the operator's hands, by the name under which a fix asks for it."""
 
 
 def load_scenario(name: str, text: str) -> tuple[Scenario | None, list[Problem]]:
@@ -276,10 +281,10 @@ def _mistakes(scenario: Scenario) -> Iterable[tuple[str, str]]:
         yield ".goal", "pushes are counted only where `push` says what is pushed"
     if (scenario.behind is None) != (scenario.second is None):
         yield ".behind", "`behind` and `second` come together"
-    second = scenario.second.steps if scenario.second is not None else []
+    first, second = scenario.solution, scenario.second
     for path, steps, given in (
-        ("faults", scenario.faults, True), ("solution.steps", scenario.solution.steps, False), ("wrong.steps", scenario.wrong.steps, False),
-        ("second.steps", second, False),
+        ("faults", scenario.faults, True), ("solution.steps", first.steps, bool(first.owner)), ("wrong.steps", scenario.wrong.steps, False),
+        ("second.steps", second.steps if second else [], bool(second and second.owner)),
     ):  # fmt: skip
         if path == "faults" and not steps:
             yield ".faults", "nothing is broken"
