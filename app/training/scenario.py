@@ -107,6 +107,14 @@ class NameStep(_Strict, frozen=True, kw_only=True):
     address: str | None
 
 
+class FirewallStep(_Strict, frozen=True, kw_only=True):
+    """Between these nodes and an address packets are dropped, or pass again."""
+
+    nodes: list[str]
+    address: str
+    drops: bool
+
+
 class CoreKeyStep(_Strict, frozen=True, kw_only=True):
     """One core pod (by its number in the list) holds the key of another time."""
 
@@ -152,6 +160,7 @@ class Step(_Strict, frozen=True, kw_only=True):
     clock: ClockStep | None = None
     server: ServerStep | None = None
     name: NameStep | None = None
+    firewall: FirewallStep | None = None
     core_key: CoreKeyStep | None = None
     drop_image: list[str] | None = None
     """Nodes whose stored images are gone."""
@@ -163,7 +172,7 @@ class Step(_Strict, frozen=True, kw_only=True):
         return given[0] if len(given) == 1 else ""
 
 
-GIVEN: Final = frozenset({"robot", "endpoint", "clock", "server", "name", "core_key", "drop_image"})
+GIVEN: Final = frozenset({"robot", "endpoint", "clock", "server", "name", "firewall", "core_key", "drop_image"})
 """Steps that no operator can do."""
 
 

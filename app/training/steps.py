@@ -162,6 +162,9 @@ class Hands:
                 state.names.pop(name, None)
             else:
                 state.names[name] = step.name.address
+        elif step.firewall is not None:
+            pairs = {(node, step.firewall.address) for node in step.firewall.nodes}
+            state.dropped = state.dropped | pairs if step.firewall.drops else state.dropped - pairs
         elif step.core_key is not None:
             pod = ready_cores(state)[step.core_key.core]
             harbor.cores[pod].key = pki.token_key(f"{state.seed}/{step.core_key.key}")

@@ -25,7 +25,7 @@ def inputs_of(run: PracticeRun, scenario: Scenario) -> Inputs:
     """What an operator would type in."""
     accounts = {"secret-missing": "robot$cluster-pull"}
     name = accounts.get(scenario.scenario, "robot$billing-pull")
-    given: Inputs = {"ca": run.state.certificates["corp-new"], **_robot(run, name)}
+    given: Inputs = {"ca": run.state.certificates["corp-new"], "address": "10.20.1.10", **_robot(run, name)}
     if scenario.scenario == "upstream-login-rotated":
         given |= {"username": "corp+harbor", "password": Hidden(run.state.upstream_logins["corp+harbor"])}
     in_hand = {name: str(run.hands.filled(text)) for name, text in scenario.given.items()}
@@ -38,6 +38,7 @@ PLAYED = {
     "certs-d-switched-off": "set-config-path",
     "config-not-restarted": "restart-runtime",
     "k3s-registries-not-loaded": "restart-k3s",
+    "name-unknown-on-node": "hosts-line",
     "plain-http-on-k3s": "write-registries-yaml",
     "robot-disabled": "robot-enable",
     "robot-expired": "robot-extend",
@@ -102,6 +103,7 @@ def test_played_to_the_end(name: str, fix: str, tmp_path: Path) -> None:
 HANDED_OVER = {
     "nobody-listens": "registry-operator",
     "node-clock-slow": "repair-ntp",
+    "packets-dropped": "network-team",
 }
 
 

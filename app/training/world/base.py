@@ -31,6 +31,8 @@ UPSTREAM: Final = "registry.vendor.example"
 AGE: Final = 40 * pki.DAY
 """How long the cluster has been up when the shift begins."""
 PLAIN_PORT: Final = 5000
+PUBLIC_RESOLVER: Final = "198.51.100.53"
+"""A resolver on the internet: it knows nothing of the company's own names."""
 _ADDRESSES: Final = {HOST: "10.20.1.10", UPSTREAM: "203.0.113.40"}
 
 
@@ -73,6 +75,7 @@ def _certificates(state: State) -> None:
 
 def _servers(state: State) -> None:
     state.names.update(_ADDRESSES)
+    state.resolvers[PUBLIC_RESOLVER] = frozenset({UPSTREAM})
     for server in (
         Server(HOST, 443, "https", "harbor", _ADDRESSES[HOST], (state.certificates["harbor"],)),
         Server(HOST, PLAIN_PORT, "http", "plain", _ADDRESSES[HOST]),

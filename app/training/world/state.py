@@ -219,7 +219,11 @@ class State:
     cluster: Cluster
     servers: dict[tuple[str, int], Server] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
-    """DNS: name to address."""
+    """The company's DNS: name to address."""
+    resolvers: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Other resolvers, by address: the names that each knows."""
+    dropped: set[tuple[str, str]] = field(default_factory=set)
+    """(node, address) between which a firewall drops what is sent."""
     upstream_logins: dict[str, str] = field(default_factory=dict)
     """User to password at the upstream registry."""
     upstream_images: dict[str, str] = field(default_factory=dict)
