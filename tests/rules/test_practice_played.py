@@ -35,10 +35,14 @@ def inputs_of(run: PracticeRun, scenario: Scenario) -> Inputs:
 PLAYED = {
     "ca-not-on-new-node": "add-ca-file",
     "ca-replaced": "add-ca-file",
+    "ca-path-of-another-system": "add-ca-file",
     "certs-d-switched-off": "set-config-path",
     "config-not-restarted": "restart-runtime",
+    "k3s-config-under-url": "write-registries-yaml",
+    "k3s-key-misspelt": "write-registries-yaml",
     "k3s-registries-not-loaded": "restart-k3s",
     "name-unknown-on-node": "hosts-line",
+    "node-login-under-other-name": "set-node-auth",
     "plain-http-on-k3s": "write-registries-yaml",
     "robot-disabled": "robot-enable",
     "robot-expired": "robot-extend",
@@ -66,13 +70,16 @@ async def play(scenario: Scenario, fix: str, folder: Path) -> None:
     assert standing.finding == scenario.expect.finding
     fixing = fixing_of(run, investigation, folder)
     inputs = inputs_of(run, scenario)
-    plan, needs = await fixing.plan(item, standing, fix, inputs)
+    # As at the desk: nothing is typed in before it is asked for.
+    plan, needs = await fixing.plan(item, standing, fix, {})
     if plan is None:
-        asked: Inputs = {}
-        for need in needs:
-            if need.key == "ca-fingerprint":
-                asked[need.key] = need.question.rpartition(": ")[2].partition(".")[0]
-        plan, needs = await fixing.plan(item, standing, fix, {**inputs, **asked})
+        asked: Inputs = {
+            need.key: need.question.rpartition(": ")[2].partition(".")[0]
+            if need.key == "ca-fingerprint"
+            else inputs[need.key]
+            for need in needs
+        }
+        plan, needs = await fixing.plan(item, standing, fix, asked)
     assert plan is not None, needs
     assert plan.changed, plan.hand_off
     assert not plan.blocked

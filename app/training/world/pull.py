@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -102,8 +103,9 @@ def pull(state: State, node: Node, image: str, login: tuple[str, str] | None) ->
     )
     head = f'failed to pull and unpack image "{image}": {resolving}: '
     _log(state, node, "info", f'PullImage \\"{image}\\"')
-    if choice.error:
-        return _failed(state, node, image, f"{head}{choice.error}")
+    error = choice.error or _absent_ca(node, choice)
+    if error:
+        return _failed(state, node, image, f"{head}{error}")
     tried = []
     for host in choice.hosts:
         if not host.resolves:
@@ -127,6 +129,30 @@ def pull(state: State, node: Node, image: str, login: tuple[str, str] | None) ->
     late = shown.said.endswith("i/o timeout") and at_least(node.runtime, 1, 7)
     text = head + shown.said
     return _failed(state, node, image, f"rpc error: code = DeadlineExceeded desc = {text}" if late else text, text)
+
+
+def _absent_ca(node: Node, choice: Choice) -> str:
+    """One CA file that cannot be opened ends the pull before any host is asked (node.md 2.4)."""
+    for host in choice.hosts:
+        for path in host.ca:
+            if node.text(path) is None:
+                cause = f"open {path}: no such file or directory"
+                if choice.directory is None:
+                    return f'get TLSConfig for registry "{host.scheme}://{host.authority}": failed to load CA file: {cause}'
+                return f'unable to read CA cert "{path}": {cause}'
+    return ""
+
+
+def _node_login(node: Node, host: Host) -> tuple[str, str] | None:
+    """The login that the running runtime has for the host it talks to; the kubelet's takes its place (node.md 2.6)."""
+    if not host.node_login:
+        return None
+    for text in (file.text for file in node.loaded.values() if "registry" in file.text and ".auth]" in file.text):
+        for plugin in (tomllib.loads(text).get("plugins") or {}).values():
+            auth = ((plugin.get("registry") or {}).get("configs") or {}).get(host.authority, {}).get("auth") or {}
+            if auth.get("username"):
+                return str(auth["username"]), str(auth.get("password") or "")
+    return None
 
 
 def _shown(tried: list[_Tried], *, old: bool) -> _Tried:
@@ -179,6 +205,7 @@ def _try(
             return _Tried(1, asked + ("tls: failed to verify certificate: " if modern else "") + said)
     if host.scheme == "http" and found.server.scheme == "https":
         return _Tried(3, f"unexpected status from HEAD request to {url}: 400 Bad Request")
+    login = login or _node_login(node, host)
     agent = f"containerd/{node.runtime}"
     call = Call("HEAD", path, client=node.address, agent=agent)
     first = answer(state, found.server, call)
