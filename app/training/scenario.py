@@ -98,6 +98,8 @@ class ServerStep(_Strict, frozen=True, kw_only=True):
     chain: str | None = None
     scheme: Literal["http", "https"] | None = None
     down: bool | None = None
+    used: int = 0
+    """So many manifests were given to callers without a login just now."""
 
 
 class NameStep(_Strict, frozen=True, kw_only=True):
@@ -105,6 +107,12 @@ class NameStep(_Strict, frozen=True, kw_only=True):
 
     name: str
     address: str | None
+
+
+class HarborUrlStep(_Strict, frozen=True, kw_only=True):
+    """Harbor's external URL, as its owner sets it."""
+
+    url: str
 
 
 class FirewallStep(_Strict, frozen=True, kw_only=True):
@@ -161,6 +169,7 @@ class Step(_Strict, frozen=True, kw_only=True):
     server: ServerStep | None = None
     name: NameStep | None = None
     firewall: FirewallStep | None = None
+    external_url: HarborUrlStep | None = None
     core_key: CoreKeyStep | None = None
     drop_image: list[str] | None = None
     """Nodes whose stored images are gone."""
@@ -172,7 +181,9 @@ class Step(_Strict, frozen=True, kw_only=True):
         return given[0] if len(given) == 1 else ""
 
 
-GIVEN: Final = frozenset({"robot", "endpoint", "clock", "server", "name", "firewall", "core_key", "drop_image"})
+GIVEN: Final = frozenset(
+    {"robot", "endpoint", "clock", "server", "name", "firewall", "external_url", "core_key", "drop_image"}
+)
 """Steps that no operator can do."""
 
 

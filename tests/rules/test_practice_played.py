@@ -108,6 +108,9 @@ def test_played_to_the_end(name: str, fix: str, tmp_path: Path) -> None:
 
 
 HANDED_OVER = {
+    "mirror-gets-vendor-login": "image-names-harbor",
+    "pull-limit-reached": "mirror-through-harbor",
+    "realm-of-inside": "set-external-url",
     "nobody-listens": "registry-operator",
     "node-clock-slow": "repair-ntp",
     "packets-dropped": "network-team",

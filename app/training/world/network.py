@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
+from urllib.parse import urlsplit
 
 from app.model.exchange import TlsSeen
+from app.parsers.proxy_env import settings
 from app.parsers.x509 import Certificate, covers, read_bundle
 from app.parsers.x509_verify import issued_by, may_sign, verify
 from app.training.world.clock import iso
@@ -15,6 +17,8 @@ from app.training.world.state import OS_BUNDLE, Node, Server, State
 
 RESOLVER: Final = "10.20.0.2"
 """The company's own: it knows every name."""
+PUBLIC_RESOLVER: Final = "198.51.100.53"
+"""On the internet: it knows nothing of the company's own names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,8 @@ class Reached:
     tcp: str = ""
     server: Server | None = None
     said: str = ""
+    tunnel: str = ""
+    """What a proxy on the way answered: `tunnel`, `403`, `5xx`, `unreachable`."""
 
 
 def reach(state: State, node: Node | None, host: str, port: int) -> Reached:
@@ -44,6 +50,26 @@ def reach(state: State, node: Node | None, host: str, port: int) -> Reached:
     if server is None or server.down:
         return Reached("ok", address, "refused", said=f"dial tcp {address}:{port}: connect: connection refused")
     return Reached("ok", address, "open", server)
+
+
+def reach_by(state: State, node: Node, proxy: str, host: str, port: int) -> Reached:
+    """Through a proxy: it resolves and connects itself, and lets nobody into the company's own network."""
+    parts = urlsplit(proxy)
+    first = reach(state, node, parts.hostname or "", parts.port or 80)
+    if first.server is None:
+        return replace(first, said=f"proxyconnect tcp: {first.said}", tunnel="unreachable")
+    if host not in state.resolvers[PUBLIC_RESOLVER]:
+        return Reached(first.dns, first.address, "open", said="Forbidden", tunnel="403")
+    beyond = reach(state, None, host, port)
+    if beyond.server is None:
+        return Reached(first.dns, first.address, "open", said="Bad Gateway", tunnel="5xx")
+    return replace(beyond, tunnel="tunnel")
+
+
+def runtime_proxy(node: Node, url: str) -> str:
+    """The proxy that the running runtime takes for a URL; empty: none (node.md 5.2)."""
+    unit = node.units.get(node.service)
+    return settings(unit.environ, "CONTAINERD_" if node.rancher else "").proxy_for(url) if unit is not None else ""
 
 
 def address_of(state: State, node: Node | None, host: str) -> str:

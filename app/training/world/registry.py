@@ -35,8 +35,10 @@ def answer(state: State, server: Server, call: Call, *, pod: str = "") -> Reply:
         reply = _harbor(state, server, call, pod)
     elif server.backend == "plain":
         reply = plain(state, call)
+    elif server.backend == "proxy":
+        reply = Reply(400, "This is a proxy.\n", {"content-type": "text/plain"})
     else:
-        reply = upstream(state, call)
+        reply = upstream(state, server, call)
     headers = {"date": http_date(state.now() + server.clock_offset), "server": "nginx", **reply.headers}
     if pod:
         headers = {"date": http_date(state.now() + core_offset(state, pod)), **reply.headers}
@@ -84,7 +86,7 @@ def _harbor(state: State, server: Server, call: Call, pod: str) -> Reply:
         status, body, headers = harbor_api.read(state, call.method, call.path, user)
         reply = Reply(status, body, {"content-type": "application/json; charset=utf-8", **headers})
     elif path.startswith("/v2/"):
-        reply = _v2(state, server, core, call)
+        reply = _v2(state, core, call)
     else:
         reply = Reply(
             200, "<!doctype html><html><head><title>Harbor</title></head></html>", {"content-type": "text/html"}
@@ -235,14 +237,13 @@ def _unb64(text: str) -> bytes:
 # --- /v2/ of Harbor ---------------------------------------------------------------------------------------------------
 
 
-def challenge(server: Server, scope: str = "") -> str:
-    """The Bearer challenge. The realm is the external URL, whose scheme is that of the front."""
-    port = "" if (server.scheme, server.port) in (("https", 443), ("http", 80)) else f":{server.port}"
+def challenge(state: State, scope: str = "") -> str:
+    """The Bearer challenge. The realm is below the external URL, whatever the client asked for."""
     more = f',scope="{scope}"' if scope else ""
-    return f'Bearer realm="{server.scheme}://{server.host}{port}/service/token",service="harbor-registry"{more}'
+    return f'Bearer realm="{state.harbor.external_url}/service/token",service="harbor-registry"{more}'
 
 
-def _v2(state: State, server: Server, core: CorePod, call: Call) -> Reply:
+def _v2(state: State, core: CorePod, call: Call) -> Reply:
     base = {"content-type": "application/json; charset=utf-8", "docker-distribution-api-version": "registry/2.0"}
     before = state.now()
     claims = verified(state, core, call.bearer) if call.bearer else None
@@ -253,7 +254,7 @@ def _v2(state: State, server: Server, core: CorePod, call: Call) -> Reply:
         if claims is not None or name:
             return Reply(200, "{}", base)
         body = json.dumps({"errors": [{"code": "UNAUTHORIZED", "message": "unauthorized: unauthorized"}]})
-        return Reply(401, body, {**base, "www-authenticate": challenge(server)}, ms=spent)
+        return Reply(401, body, {**base, "www-authenticate": challenge(state)}, ms=spent)
     found = V2.match(path)
     if found is None:
         return errors(404, "NOT_FOUND", "page not found", base)
@@ -268,7 +269,7 @@ def _v2(state: State, server: Server, core: CorePod, call: Call) -> Reply:
     if not allowed:
         text = f"unauthorized to access repository: {repository}, action: {action}"
         wanted = f"repository:{repository}:{'pull' if action == 'pull' else 'pull,push'}"
-        reply = errors(401, "UNAUTHORIZED", f"{text}: {text}", {**base, "www-authenticate": challenge(server, wanted)})
+        reply = errors(401, "UNAUTHORIZED", f"{text}: {text}", {**base, "www-authenticate": challenge(state, wanted)})
         return Reply(reply.status, reply.body, reply.headers, ms=spent)
     if action == "push":
         return _upload(found["kind"], call, base)
@@ -321,7 +322,7 @@ def _proxied(state: State, core: CorePod, project: Project, name: str, tag: str,
         log(state, core, "ERROR", place, f"failed to proxy manifest, fallback to local, {where}, error: {error}")
         return
     login = (endpoint.user, endpoint.password) if endpoint.user else None
-    reply = upstream(state, Call("HEAD", f"/v2/{name}/manifests/{tag}", login))
+    reply = upstream(state, server, Call("HEAD", f"/v2/{name}/manifests/{tag}", login))
     if reply.status == 200:
         project.images[f"{name}:{tag}"] = reply.headers["docker-content-digest"]
     elif reply.status == 401:

@@ -82,7 +82,7 @@ class Node:
 
 @dataclass(slots=True)
 class Server:
-    """What listens on host:port. `backend`: `harbor`, `plain` (a registry without a login), `upstream`."""
+    """What listens on host:port. `backend`: `harbor`, `plain` (a registry without a login), `upstream`, `proxy`."""
 
     host: str
     port: int
@@ -93,6 +93,12 @@ class Server:
     """PEM, leaf first, as it is sent."""
     clock_offset: float = 0.0
     down: bool = False
+    anonymous: bool = False
+    """An upstream that serves without a login too."""
+    limit: int = 0
+    """Manifests that all callers without a login get together in six hours; 0: no limit."""
+    asked: list[float] = field(default_factory=list)
+    """When they were given."""
 
 
 @dataclass(slots=True)
@@ -170,6 +176,8 @@ class Harbor:
     release: str = "harbor"
     version: str = "v2.10.2"
     admin: str = "admin"
+    external_url: str = ""
+    """What it tells clients of itself: up to 2.13 the realm of the token service is below it."""
     robots: dict[str, Robot] = field(default_factory=dict)
     users: dict[str, User] = field(default_factory=dict)
     projects: dict[str, Project] = field(default_factory=dict)
