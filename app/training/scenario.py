@@ -116,6 +116,8 @@ class ServerStep(_Strict, frozen=True, kw_only=True):
     chain: str | None = None
     scheme: Literal["http", "https"] | None = None
     down: bool | None = None
+    used: int = 0
+    """So many manifests were given to callers without a login just now."""
 
 
 class NameStep(_Strict, frozen=True, kw_only=True):
@@ -123,6 +125,20 @@ class NameStep(_Strict, frozen=True, kw_only=True):
 
     name: str
     address: str | None
+
+
+class HarborUrlStep(_Strict, frozen=True, kw_only=True):
+    """Harbor's external URL, as its owner sets it."""
+
+    url: str
+
+
+class FirewallStep(_Strict, frozen=True, kw_only=True):
+    """Between these nodes and an address packets are dropped, or pass again."""
+
+    nodes: list[str]
+    address: str
+    drops: bool
 
 
 class CoreKeyStep(_Strict, frozen=True, kw_only=True):
@@ -187,6 +203,8 @@ class Step(_Strict, frozen=True, kw_only=True):
     clock: ClockStep | None = None
     server: ServerStep | None = None
     name: NameStep | None = None
+    firewall: FirewallStep | None = None
+    external_url: HarborUrlStep | None = None
     core_key: CoreKeyStep | None = None
     core_database: int | None = None
     """One core pod (by its number in the list) works on another, nearly empty database."""
@@ -205,7 +223,8 @@ class Step(_Strict, frozen=True, kw_only=True):
 
 GIVEN: Final = frozenset(
     {
-        "robot", "endpoint", "project", "clock", "server", "name", "core_key", "core_database", "inside", "read_only", "offender", "drop_image",
+        "robot", "endpoint", "project", "clock", "server", "name", "firewall", "external_url", "core_key", "core_database", "inside", "read_only",
+        "offender", "drop_image",
     }
 )  # fmt: skip
 """Steps that no operator can do."""
@@ -238,6 +257,9 @@ class Solution(_Strict, frozen=True, kw_only=True):
     fixes: list[str]
     """Ids of the fixes that cure it, first aid included."""
     steps: list[Step]
+    owner: str = ""
+    """Who carries the steps out where the operator cannot: then one of the fixes is a text that is handed over, and the
+    steps may be what only others can do."""
 
 
 class Wrong(_Strict, frozen=True, kw_only=True):
@@ -286,6 +308,8 @@ class Scenario(_Strict, frozen=True, kw_only=True):
     """A second fault that only shows when the first is cured; its cure stands in `second`."""
     second: Solution | None = None
     harbor_login: bool = True
+    given: dict[str, str] = {}
+    """What the story puts into the operator's hands, by the name under which a fix asks for it."""
 
 
 def load_scenario(name: str, text: str) -> tuple[Scenario | None, list[Problem]]:
@@ -320,10 +344,10 @@ def _mistakes(scenario: Scenario) -> Iterable[tuple[str, str]]:
         yield ".goal", "pushes are counted only where `push` says what is pushed"
     if (scenario.behind is None) != (scenario.second is None):
         yield ".behind", "`behind` and `second` come together"
-    second = scenario.second.steps if scenario.second is not None else []
+    first, second = scenario.solution, scenario.second
     for path, steps, given in (
-        ("faults", scenario.faults, True), ("solution.steps", scenario.solution.steps, False), ("wrong.steps", scenario.wrong.steps, False),
-        ("second.steps", second, False),
+        ("faults", scenario.faults, True), ("solution.steps", first.steps, bool(first.owner)), ("wrong.steps", scenario.wrong.steps, False),
+        ("second.steps", second.steps if second else [], bool(second and second.owner)),
     ):  # fmt: skip
         if path == "faults" and not steps:
             yield ".faults", "nothing is broken"

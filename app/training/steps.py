@@ -169,12 +169,18 @@ class Hands:
                 server.chain = (state.certificates[step.server.chain],)
             server.scheme = step.server.scheme or server.scheme
             server.down = server.down if step.server.down is None else step.server.down
+            server.asked += [state.now()] * step.server.used
         elif step.name is not None:
             name = str(self.filled(step.name.name))
             if step.name.address is None:
                 state.names.pop(name, None)
             else:
                 state.names[name] = step.name.address
+        elif step.firewall is not None:
+            pairs = {(node, step.firewall.address) for node in step.firewall.nodes}
+            state.dropped = state.dropped | pairs if step.firewall.drops else state.dropped - pairs
+        elif step.external_url is not None:
+            harbor.external_url = str(self.filled(step.external_url.url))
         elif step.core_key is not None:
             pod = ready_cores(state)[step.core_key.core]
             harbor.cores[pod].key = pki.token_key(f"{state.seed}/{step.core_key.key}")

@@ -11,7 +11,7 @@ import pytest
 from app.model.standing import Certainty
 from app.training.practice import read_all
 from app.training.run import PracticeRun, build_run
-from app.training.scenario import Expected, Scenario, lint, load_scenario
+from app.training.scenario import Expected, Scenario, Solution, lint, load_scenario
 from tests.fakes.practice import book, investigate
 
 FOLDER = Path(__file__).parents[2] / "rules" / "scenarios"
@@ -66,6 +66,11 @@ def check(run: PracticeRun, expected: Expected) -> None:
     assert proven <= {expected.finding}
 
 
+def cure(run: PracticeRun, solution: Solution) -> None:
+    """By the operator's own hands, or by those of the owner to whom it is handed over."""
+    asyncio.run(run.hands.do(solution.steps, given=bool(solution.owner)))
+
+
 @every
 def test_the_engine_finds_the_cause(scenario: Scenario) -> None:
     check(start(scenario), scenario.expect)
@@ -77,11 +82,11 @@ def test_the_solution_cures_it_and_the_tempting_change_does_not(scenario: Scenar
     asyncio.run(run.hands.do(scenario.wrong.steps))
     assert not run.solved()
     run = start(scenario)
-    asyncio.run(run.hands.do(scenario.solution.steps))
+    cure(run, scenario.solution)
     if scenario.second is not None and scenario.behind is not None:
         assert not run.solved()
         check(run, scenario.behind)
-        asyncio.run(run.hands.do(scenario.second.steps))
+        cure(run, scenario.second)
     assert run.solved()
 
 

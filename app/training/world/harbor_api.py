@@ -68,7 +68,7 @@ def _systeminfo(state: State, _names: list[str], _query: Mapping[str, str], user
     told: dict[str, Any] = {"auth_mode": "db_auth", "banner_message": "", "oidc_provider_name": "", "primary_auth_mode": False, "self_registration": False}  # fmt: skip
     if user:
         host = state.harbor.host
-        told |= {"external_url": f"https://{host}", "harbor_version": state.harbor.version, "registry_url": host, "read_only": state.harbor.read_only, "current_time": iso(state.now())}  # fmt: skip
+        told |= {"external_url": state.harbor.external_url, "harbor_version": state.harbor.version, "registry_url": host, "read_only": state.harbor.read_only, "current_time": iso(state.now())}  # fmt: skip
     return told
 
 

@@ -14,7 +14,7 @@ from app.parsers.challenge import bearer_of
 from app.ports import HttpRequest
 from app.training.world import harbor_api
 from app.training.world.inside import no_database
-from app.training.world.network import handshake, reach
+from app.training.world.network import handshake, reach, reach_by
 from app.training.world.others import Call, Reply
 from app.training.world.registry import answer, ready_cores
 from app.training.world.state import State
@@ -66,10 +66,14 @@ class WorldHttp:
         url = urlsplit(request.url)
         port = url.port or (443 if url.scheme == "https" else 80)
         node = state.nodes.get(request.vantage.removeprefix("node/")) if request.vantage.startswith("node/") else None
-        found = reach(state, node, url.hostname or "", port)
+        proxy = request.proxy if node is not None else ""
+        name = url.hostname or ""
+        found = (
+            reach_by(state, node, proxy, name, port) if node is not None and proxy else reach(state, node, name, port)
+        )
         seen = Exchange(
             request.url, request.method, request.vantage, request.purpose, (found.address,) if found.address else (), found.dns, found.address,
-            found.tcp, connection=f"c{self._number}", taken_at=state.now(),
+            found.tcp, connection=f"c{self._number}", taken_at=state.now(), proxy=proxy, proxy_answer=found.tunnel,
         )  # fmt: skip
         if found.server is None:
             return replace(seen, error=found.said), ""

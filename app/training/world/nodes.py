@@ -12,6 +12,8 @@ from app.clients.script import OS_CA, UNITS
 from app.clients.script_answer import Answer, Before, Frame, Reader, time_document
 from app.model.evidence import Outcome
 from app.ports import Command, File, Item, Journal, NodeRound, Ping, Tree
+from app.training.world.network import address_of
+from app.training.world.node_writer import drop_ins
 from app.training.world.pull import versions
 from app.training.world.state import Node, NodeFile, State, Unit
 
@@ -185,10 +187,7 @@ class _Shell:
         return Frame(f"c|{number}|{name}|{argument}|sudo", text.encode(), 0)
 
     def _getent(self, number: int, host: str) -> Frame:
-        address = next(
-            (line.split()[0] for line in (self.node.text("/etc/hosts") or "").splitlines() if host in line.split()[1:]),
-            "",
-        ) or self.state.names.get(host, "")
+        address = address_of(self.state, self.node, host)
         if not address:
             return Frame(f"c|{number}|getent|{host}|plain", b"", 2)
         text = f"{address}   STREAM {host}\n{address}   DGRAM  \n{address}   RAW    \n"
@@ -214,7 +213,7 @@ class _Shell:
             state = ("active", "running") if unit.active else ("activating", "auto-restart")
             shown.append(
                 f"Id={name}.service\nLoadState=loaded\nActiveState={state[0]}\nSubState={state[1]}\nMainPID={unit.pid if unit.active else 0}\n"
-                f"ExecMainStartTimestamp={_systemd(unit.since)}\nFragmentPath={unit.fragment}\nDropInPaths=\nNeedDaemonReload=no\nNRestarts=0\n"
+                f"ExecMainStartTimestamp={_systemd(unit.since)}\nFragmentPath={unit.fragment}\nDropInPaths={' '.join(drop_ins(self.node, name))}\nNeedDaemonReload=no\nNRestarts=0\n"
             )
             processes.append(f"exe {unit.pid} {unit.exe}\nargs {unit.pid} {chr(31).join(unit.cmdline)}")
             stamps.append(f"epoch {int(unit.since)} {_systemd(unit.since)}")

@@ -38,8 +38,10 @@ def answer(state: State, server: Server, call: Call, *, pod: str = "") -> Reply:
         reply = _harbor(state, server, call, pod)
     elif server.backend == "plain":
         reply = plain(state, call)
+    elif server.backend == "proxy":
+        reply = Reply(400, "This is a proxy.\n", {"content-type": "text/plain"})
     else:
-        reply = upstream(state, call)
+        reply = upstream(state, server, call)
     headers = {"date": http_date(state.now() + server.clock_offset), "server": "nginx", **reply.headers}
     if pod:
         headers = {"date": http_date(state.now() + core_offset(state, pod)), **reply.headers}
@@ -85,7 +87,7 @@ def _harbor(state: State, server: Server, call: Call, pod: str) -> Reply:
     if core.strange_database:
         state = _elsewhere(state)
     if why:
-        reply = _without_database(state, server, core, call, why)
+        reply = _without_database(state, core, call, why)
     elif path == "/service/token":
         reply = _token(state, core, call)
     elif path.startswith("/api/v2.0"):
@@ -93,7 +95,7 @@ def _harbor(state: State, server: Server, call: Call, pod: str) -> Reply:
         status, body, headers = harbor_api.read(state, call.method, call.path, user)
         reply = Reply(status, body, {"content-type": "application/json; charset=utf-8", **headers})
     elif path.startswith("/v2/"):
-        reply = _v2(state, server, core, call)
+        reply = _v2(state, core, call)
     else:
         reply = Reply(
             200, "<!doctype html><html><head><title>Harbor</title></head></html>", {"content-type": "text/html"}
@@ -114,7 +116,7 @@ def _elsewhere(state: State) -> State:
     return replace(state, harbor=fresh)
 
 
-def _without_database(state: State, server: Server, core: CorePod, call: Call, why: str) -> Reply:
+def _without_database(state: State, core: CorePod, call: Call, why: str) -> Reply:
     """Without its database core refuses everybody at once, and is Ready all the while (observed-harbor.md 6.6)."""
     path = urlsplit(call.path).path
     base = {"content-type": "application/json; charset=utf-8"}
@@ -126,7 +128,7 @@ def _without_database(state: State, server: Server, core: CorePod, call: Call, w
     if path == "/service/token":
         return Reply(401, "")
     if path.startswith("/v2/"):
-        asks = challenge(server) if call.login is None and not call.bearer else 'Basic realm="harbor"'
+        asks = challenge(state) if call.login is None and not call.bearer else 'Basic realm="harbor"'
         base = {**base, "docker-distribution-api-version": "registry/2.0", "www-authenticate": asks}
         return errors(401, "UNAUTHORIZED", f"{why}: {why}", base)
     return errors(500, "UNKNOWN", "internal server error", base)
@@ -290,14 +292,13 @@ def _unb64(text: str) -> bytes:
 # --- /v2/ of Harbor ---------------------------------------------------------------------------------------------------
 
 
-def challenge(server: Server, scope: str = "") -> str:
-    """The Bearer challenge. The realm is the external URL, whose scheme is that of the front."""
-    port = "" if (server.scheme, server.port) in (("https", 443), ("http", 80)) else f":{server.port}"
+def challenge(state: State, scope: str = "") -> str:
+    """The Bearer challenge. The realm is below the external URL, whatever the client asked for."""
     more = f',scope="{scope}"' if scope else ""
-    return f'Bearer realm="{server.scheme}://{server.host}{port}/service/token",service="harbor-registry"{more}'
+    return f'Bearer realm="{state.harbor.external_url}/service/token",service="harbor-registry"{more}'
 
 
-def _v2(state: State, server: Server, core: CorePod, call: Call) -> Reply:
+def _v2(state: State, core: CorePod, call: Call) -> Reply:
     base = {"content-type": "application/json; charset=utf-8", "docker-distribution-api-version": "registry/2.0"}
     before = state.now()
     claims = verified(state, core, call.bearer) if call.bearer else None
@@ -308,7 +309,7 @@ def _v2(state: State, server: Server, core: CorePod, call: Call) -> Reply:
         if claims is not None or name:
             return Reply(200, "{}", base)
         body = json.dumps({"errors": [{"code": "UNAUTHORIZED", "message": "unauthorized: unauthorized"}]})
-        return Reply(401, body, {**base, "www-authenticate": challenge(server)}, ms=spent)
+        return Reply(401, body, {**base, "www-authenticate": challenge(state)}, ms=spent)
     found = V2.match(path)
     if found is None:
         return errors(404, "NOT_FOUND", "page not found", base)
@@ -327,12 +328,12 @@ def _v2(state: State, server: Server, core: CorePod, call: Call) -> Reply:
         text = f"project {project} not found"
         # To somebody who sent a login, or who pushes, Harbor hands out no challenge (observed-harbor.md 0).
         first = action == "pull" and not call.bearer and call.login is None
-        given = {"www-authenticate": challenge(server, wanted) if first else ""}
+        given = {"www-authenticate": challenge(state, wanted) if first else ""}
         reply = errors(401, "UNAUTHORIZED", f"{text}: {text}", {**base, **given})
         return Reply(reply.status, reply.body, reply.headers, ms=spent)
     if not allowed:
         text = f"unauthorized to access repository: {repository}, action: {action}"
-        reply = errors(401, "UNAUTHORIZED", f"{text}: {text}", {**base, "www-authenticate": challenge(server, wanted)})
+        reply = errors(401, "UNAUTHORIZED", f"{text}: {text}", {**base, "www-authenticate": challenge(state, wanted)})
         return Reply(reply.status, reply.body, reply.headers, ms=spent)
     inner = refused_inside(state, core, call, repository, action, base)
     owner = state.harbor.projects[project]
@@ -404,7 +405,7 @@ def _proxied(state: State, core: CorePod, project: Project, name: str, tag: str,
             error = f"invalid character '{endpoint.password[:1]}' looking for beginning of value"
             log(state, core, "ERROR", place, f"failed to proxy manifest, fallback to local, {where}, error: {error}")
             return None
-    reply = upstream(state, Call("HEAD", f"/v2/{name}/manifests/{tag}", login))
+    reply = upstream(state, server, Call("HEAD", f"/v2/{name}/manifests/{tag}", login))
     if reply.status == 200:
         project.images[f"{name}:{tag}"] = reply.headers["docker-content-digest"]
     elif reply.status == 401:

@@ -82,7 +82,7 @@ class Node:
 
 @dataclass(slots=True)
 class Server:
-    """What listens on host:port. `backend`: `harbor`, `plain` (a registry without a login), `upstream`."""
+    """What listens on host:port. `backend`: `harbor`, `plain` (a registry without a login), `upstream`, `proxy`."""
 
     host: str
     port: int
@@ -93,6 +93,12 @@ class Server:
     """PEM, leaf first, as it is sent."""
     clock_offset: float = 0.0
     down: bool = False
+    anonymous: bool = False
+    """An upstream that serves without a login too."""
+    limit: int = 0
+    """Manifests that all callers without a login get together in six hours; 0: no limit."""
+    asked: list[float] = field(default_factory=list)
+    """When they were given."""
 
 
 @dataclass(slots=True)
@@ -195,6 +201,8 @@ class Harbor:
     version: str = "v2.10.2"
     admin: str = "admin"
     read_only: bool = False
+    external_url: str = ""
+    """What it tells clients of itself: up to 2.13 the realm of the token service is below it."""
     robots: dict[str, Robot] = field(default_factory=dict)
     users: dict[str, User] = field(default_factory=dict)
     projects: dict[str, Project] = field(default_factory=dict)
@@ -248,7 +256,11 @@ class State:
     cluster: Cluster
     servers: dict[tuple[str, int], Server] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
-    """DNS: name to address."""
+    """The company's DNS: name to address."""
+    resolvers: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Other resolvers, by address: the names that each knows."""
+    dropped: set[tuple[str, str]] = field(default_factory=set)
+    """(node, address) between which a firewall drops what is sent."""
     upstream_logins: dict[str, str] = field(default_factory=dict)
     """User to password at the upstream registry."""
     upstream_images: dict[str, str] = field(default_factory=dict)
