@@ -188,6 +188,8 @@ class Hands:
             harbor.cores[ready_cores(state)[step.core_database]].strange_database = True
         elif step.read_only is not None:
             harbor.read_only = step.read_only
+        elif step.client is not None:
+            state.client_logins[step.client.account] = str(self.filled(step.client.password))
         elif step.offender is not None:
             one = step.offender
             harbor.offenders.append(Offender(one.account, one.password, one.client, one.agent, state.now()))
@@ -203,7 +205,7 @@ class Hands:
     # --- placeholders ---
 
     def filled(self, value: Any) -> Any:
-        """`${host}`, `${upstream}`, `${ca:name}`, `${secret:robot}`, `${endpointpassword:name}`, `${dockerconfig:account}` put in.
+        """`${host}`, `${upstream}`, `${ca:name}`, `${secret:account}`, `${endpointpassword:name}`, `${dockerconfig:account}` put in.
 
         Raises RefusedError for a name that the world does not have.
         """
@@ -225,7 +227,7 @@ class Hands:
                 case "ca":
                     return self.state.certificates[name]
                 case "secret":
-                    return harbor.robots[name].secret
+                    return harbor.robots[name].secret if name in harbor.robots else harbor.users[name].password
                 case "robotid":
                     return str(harbor.robots[name].id)
                 case "upstreampassword":
