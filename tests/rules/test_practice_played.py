@@ -117,6 +117,7 @@ async def play(scenario: Scenario, fix: str, folder: Path) -> None:
     async for report in fixing.apply(item, standing, plan, confirmed=confirmed, retry_pods=True):
         last = report
     assert last is not None
+    assert last.verified, last
     assert run.solved(), last
     if fix in NO_WAY_BACK:
         return
