@@ -37,7 +37,7 @@ def inputs_of(run: PracticeRun, scenario: Scenario) -> Inputs:
 
 NAMES = {
     "image-not-scanned": f"{HOST}/shop/web:2.4.1",
-    "library-left-out": f"{HOST}/vendor/library/redis:7.4",
+    "library-left-out": f"{HOST}/public/library/redis:7.4",
     "tag-missing": f"{HOST}/shop/web:2.4.1",
     "project-missing": f"{HOST}/billing/tariff:1.0",
 }
