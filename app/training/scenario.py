@@ -109,6 +109,12 @@ class NameStep(_Strict, frozen=True, kw_only=True):
     address: str | None
 
 
+class DiskStep(_Strict, frozen=True, kw_only=True):
+    nodes: list[str]
+    used: int
+    """Percent."""
+
+
 class HarborUrlStep(_Strict, frozen=True, kw_only=True):
     """Harbor's external URL, as its owner sets it."""
 
@@ -169,6 +175,7 @@ class Step(_Strict, frozen=True, kw_only=True):
     server: ServerStep | None = None
     name: NameStep | None = None
     firewall: FirewallStep | None = None
+    disk: DiskStep | None = None
     external_url: HarborUrlStep | None = None
     core_key: CoreKeyStep | None = None
     drop_image: list[str] | None = None
@@ -182,7 +189,7 @@ class Step(_Strict, frozen=True, kw_only=True):
 
 
 GIVEN: Final = frozenset(
-    {"robot", "endpoint", "clock", "server", "name", "firewall", "external_url", "core_key", "drop_image"}
+    {"robot", "endpoint", "clock", "server", "name", "firewall", "disk", "external_url", "core_key", "drop_image"}
 )
 """Steps that no operator can do."""
 

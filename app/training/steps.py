@@ -166,6 +166,9 @@ class Hands:
         elif step.firewall is not None:
             pairs = {(node, step.firewall.address) for node in step.firewall.nodes}
             state.dropped = state.dropped | pairs if step.firewall.drops else state.dropped - pairs
+        elif step.disk is not None:
+            for node in step.disk.nodes:
+                state.nodes[node].disk_used = step.disk.used
         elif step.external_url is not None:
             harbor.external_url = str(self.filled(step.external_url.url))
         elif step.core_key is not None:

@@ -25,7 +25,12 @@ def inputs_of(run: PracticeRun, scenario: Scenario) -> Inputs:
     """What an operator would type in."""
     accounts = {"secret-missing": "robot$cluster-pull"}
     name = accounts.get(scenario.scenario, "robot$billing-pull")
-    given: Inputs = {"ca": run.state.certificates["corp-new"], "address": "10.20.1.10", **_robot(run, name)}
+    given: Inputs = {
+        "ca": run.state.certificates["corp-new"],
+        "address": "10.20.1.10",
+        "proxy": "http://proxy.corp.example:3128",
+        **_robot(run, name),
+    }
     if scenario.scenario == "upstream-login-rotated":
         given |= {"username": "corp+harbor", "password": Hidden(run.state.upstream_logins["corp+harbor"])}
     in_hand = {name: str(run.hands.filled(text)) for name, text in scenario.given.items()}
@@ -44,6 +49,8 @@ PLAYED = {
     "name-unknown-on-node": "hosts-line",
     "node-login-under-other-name": "set-node-auth",
     "plain-http-on-k3s": "write-registries-yaml",
+    "proxy-for-the-inside": "extend-no-proxy",
+    "proxy-in-the-wrong-place": "set-runtime-proxy",
     "robot-disabled": "robot-enable",
     "robot-expired": "robot-extend",
     "secret-missing": "create-secret",
@@ -108,6 +115,7 @@ def test_played_to_the_end(name: str, fix: str, tmp_path: Path) -> None:
 
 
 HANDED_OVER = {
+    "node-disk-is-full": "free-node-disk",
     "mirror-gets-vendor-login": "image-names-harbor",
     "pull-limit-reached": "mirror-through-harbor",
     "realm-of-inside": "set-external-url",
