@@ -37,6 +37,7 @@ from app.fixes.plans import (
     server_of,
 )
 from app.fixes.shown import diff_of, secret_shown
+from app.fixes.words import plan_words
 from app.model.fix import Change, Check, FixPlan, Owner
 from app.model.target import Target
 from app.parsers.dockerconfig import CFG_TYPES, JSON_TYPES, parse_dockerconfig
@@ -437,8 +438,21 @@ def _hand_off(context: FixContext, owner: Owner, place: Place, rebuilt: Rebuilt)
     return owner_text(owner, f"Secret {space}/{name}", f"Wrong with it: {rebuilt.why}.\n\n{change}")
 
 
+# --- another account ----------------------------------------------------------------------------------------------
+
+
+def _plan_robot(context: FixContext) -> FixPlan:
+    """The robot's login goes into the pull secret; where no pod pulls, the client is not ours to change."""
+    return _plan_rewrite(context) if context.case.incident.pods else plan_words(context)
+
+
+def _need_robot(context: FixContext) -> tuple[Need, ...]:
+    return _missing_inputs(context) if context.case.incident.pods else ()
+
+
 FIXES: Final = (
     Fix("create-secret", _plan_create, _need_create),
+    Fix("use-robot", _plan_robot, _need_robot),
     Fix("copy-secret", _plan_copy),
     Fix("rewrite-secret", _plan_rewrite, _need_rewrite),
     Fix("recreate-secret-typed", _plan_retype),

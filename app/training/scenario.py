@@ -81,9 +81,27 @@ class RobotStep(_Strict, frozen=True, kw_only=True):
 
 
 class EndpointStep(_Strict, frozen=True, kw_only=True):
+    """An endpoint of Harbor, and the upstream behind it: the password that it takes now, images that it has now."""
+
     name: str
     url: str | None = None
+    kind: str | None = None
     password: str | None = None
+    upstream_password: str | None = None
+    upstream_images: list[str] = []
+
+
+class ProjectStep(_Strict, frozen=True, kw_only=True):
+    """What other people have put into a project: `images` are `repository:tag`."""
+
+    name: str
+    images: list[str] = []
+    quota_mib: float | None = None
+    used_mib: float | None = None
+    prevent: Literal["", "low", "medium", "high", "critical"] | None = None
+    """Severity from which on images are held back."""
+    scanned: list[str] = []
+    """Images that the scanner has passed."""
 
 
 class ClockStep(_Strict, frozen=True, kw_only=True):
@@ -136,6 +154,22 @@ class CoreKeyStep(_Strict, frozen=True, kw_only=True):
     key: str
 
 
+class InsideStep(_Strict, frozen=True, kw_only=True):
+    """A password inside Harbor that is another one now. Cores that run keep the old one until they start again."""
+
+    registry: str | None = None
+    database: str | None = None
+
+
+class OffenderStep(_Strict, frozen=True, kw_only=True):
+    """A job elsewhere, several workers of it, that goes on trying a login."""
+
+    account: str
+    password: str
+    client: str
+    agent: str
+
+
 class AppStep(_Strict, frozen=True, kw_only=True):
     """A Deployment as its owner writes it."""
 
@@ -171,6 +205,7 @@ class Step(_Strict, frozen=True, kw_only=True):
     wait: float | None = None
     robot: RobotStep | None = None
     endpoint: EndpointStep | None = None
+    project: ProjectStep | None = None
     clock: ClockStep | None = None
     server: ServerStep | None = None
     name: NameStep | None = None
@@ -178,6 +213,11 @@ class Step(_Strict, frozen=True, kw_only=True):
     disk: DiskStep | None = None
     external_url: HarborUrlStep | None = None
     core_key: CoreKeyStep | None = None
+    core_database: int | None = None
+    """One core pod (by its number in the list) works on another, nearly empty database."""
+    inside: InsideStep | None = None
+    read_only: bool | None = None
+    offender: OffenderStep | None = None
     drop_image: list[str] | None = None
     """Nodes whose stored images are gone."""
 
@@ -189,8 +229,11 @@ class Step(_Strict, frozen=True, kw_only=True):
 
 
 GIVEN: Final = frozenset(
-    {"robot", "endpoint", "clock", "server", "name", "firewall", "disk", "external_url", "core_key", "drop_image"}
-)
+    {
+        "robot", "endpoint", "project", "clock", "server", "name", "firewall", "disk", "external_url", "core_key", "core_database", "inside", "read_only",
+        "offender", "drop_image",
+    }
+)  # fmt: skip
 """Steps that no operator can do."""
 
 

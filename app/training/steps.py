@@ -13,13 +13,13 @@ from typing import Any, Final
 from app.errors import RefusedError
 from app.training.scenario import GIVEN, AppStep, SecretStep, Step
 from app.training.world import pki
-from app.training.world.base import HOST, UPSTREAM, deployment, dockerconfig
+from app.training.world.base import HOST, UPSTREAM, deployment, digest_of, dockerconfig
 from app.training.world.controllers import Controllers
 from app.training.world.http import WorldHarbor
 from app.training.world.kube import WorldKube
 from app.training.world.node_writer import WorldNodeWriter
 from app.training.world.registry import ready_cores
-from app.training.world.state import State
+from app.training.world.state import Offender, State
 
 _VALUE: Final = re.compile(r"\$\{(?P<what>[a-z0-9]+)(?::(?P<name>[^}]+))?\}")
 _TYPES: Final = {
@@ -146,7 +146,20 @@ class Hands:
         elif step.endpoint is not None:
             endpoint = harbor.endpoints[step.endpoint.name]
             endpoint.url = str(self.filled(step.endpoint.url)) if step.endpoint.url is not None else endpoint.url
+            endpoint.kind = step.endpoint.kind or endpoint.kind
             endpoint.password = step.endpoint.password if step.endpoint.password is not None else endpoint.password
+            if step.endpoint.upstream_password is not None:
+                state.upstream_logins[endpoint.user] = step.endpoint.upstream_password
+            state.upstream_images |= {image: digest_of(image) for image in step.endpoint.upstream_images}
+        elif step.project is not None:
+            project = harbor.projects[step.project.name]
+            project.images |= {image: digest_of(f"{project.name}/{image}") for image in step.project.images}
+            project.scanned |= set(step.project.scanned)
+            project.prevent = project.prevent if step.project.prevent is None else step.project.prevent
+            if step.project.quota_mib is not None:
+                project.quota = round(step.project.quota_mib * 2**20)
+            if step.project.used_mib is not None:
+                project.used = round(step.project.used_mib * 2**20)
         elif step.clock is not None:
             for node in step.clock.nodes:
                 state.nodes[node].clock_offset, state.nodes[node].clock_synced = step.clock.offset, step.clock.synced
@@ -174,6 +187,16 @@ class Hands:
         elif step.core_key is not None:
             pod = ready_cores(state)[step.core_key.core]
             harbor.cores[pod].key = pki.token_key(f"{state.seed}/{step.core_key.key}")
+        elif step.core_database is not None:
+            harbor.cores[ready_cores(state)[step.core_database]].strange_database = True
+        elif step.read_only is not None:
+            harbor.read_only = step.read_only
+        elif step.offender is not None:
+            one = step.offender
+            harbor.offenders.append(Offender(one.account, one.password, one.client, one.agent, state.now()))
+        elif step.inside is not None:
+            harbor.registry_password = step.inside.registry or harbor.registry_password
+            harbor.database_password = step.inside.database or harbor.database_password
         elif step.drop_image is not None:
             for node in step.drop_image:
                 state.nodes[node].images = {

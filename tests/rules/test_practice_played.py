@@ -11,6 +11,7 @@ from app.fixes.base import Hidden
 from app.training.practice import Practice
 from app.training.run import PracticeRun, build_run
 from app.training.scenario import Scenario
+from app.training.world.base import DEPOT, HOST
 from tests.fakes.practice import fixing_of, investigate
 from tests.rules.test_scenarios import KNOWN
 
@@ -23,7 +24,7 @@ def _robot(run: PracticeRun, name: str) -> Inputs:
 
 def inputs_of(run: PracticeRun, scenario: Scenario) -> Inputs:
     """What an operator would type in."""
-    accounts = {"secret-missing": "robot$cluster-pull"}
+    accounts = {"secret-missing": "robot$cluster-pull", "account-frozen": "robot$edge-pull"}
     name = accounts.get(scenario.scenario, "robot$billing-pull")
     given: Inputs = {
         "ca": run.state.certificates["corp-new"],
@@ -31,12 +32,21 @@ def inputs_of(run: PracticeRun, scenario: Scenario) -> Inputs:
         "proxy": "http://proxy.corp.example:3128",
         **_robot(run, name),
     }
-    if scenario.scenario == "upstream-login-rotated":
+    if scenario.scenario in NAMES:
+        given["new-image"] = NAMES[scenario.scenario]
+    if scenario.scenario in ("upstream-login-rotated", "quay-login-form"):
         given |= {"username": "corp+harbor", "password": Hidden(run.state.upstream_logins["corp+harbor"])}
     in_hand = {name: str(run.hands.filled(text)) for name, text in scenario.given.items()}
     return {**given, **{name: Hidden(text) if name == "password" else text for name, text in in_hand.items()}}
 
 
+NAMES = {
+    "image-not-scanned": f"{HOST}/shop/web:2.4.1",
+    "library-left-out": f"{HOST}/vendor/library/redis:7.4",
+    "tag-missing": f"{HOST}/shop/web:2.4.1",
+    "project-missing": f"{HOST}/billing/tariff:1.0",
+    "port-left-out": f"{DEPOT}:8443/library/tools:3.2",
+}
 PLAYED = {
     "ca-not-on-new-node": "add-ca-file",
     "ca-replaced": "add-ca-file",
@@ -49,6 +59,7 @@ PLAYED = {
     "name-unknown-on-node": "hosts-line",
     "node-login-under-other-name": "set-node-auth",
     "plain-http-on-k3s": "write-registries-yaml",
+    "port-left-out": "fix-image-ref",
     "proxy-for-the-inside": "extend-no-proxy",
     "proxy-in-the-wrong-place": "set-runtime-proxy",
     "robot-disabled": "robot-enable",
@@ -60,12 +71,32 @@ PLAYED = {
     "undecodable-secret": "rewrite-secret",
     "robot-without-right": "robot-grant",
     "robot-not-on-proxy-project": "robot-grant",
+    "inner-login-differs": "restart-core",
+    "account-frozen": "use-robot",
+    "quay-login-form": "quay-json-credential",
+    "library-left-out": "fix-image-ref",
+    "dollar-in-the-name": "rewrite-secret",
+    "image-not-scanned": "fix-image-ref",
+    "quota-used-up": "raise-quota",
+    "read-only-mode": "read-only-off",
+    "database-password-changed": "restart-core",
+    "core-with-other-database": "restart-core",
+    "tag-missing": "fix-image-ref",
+    "project-missing": "fix-image-ref",
+    "user-without-role": "project-add-member",
     "upstream-login-rotated": "endpoint-credential",
     "core-keys-differ": "restart-core",
     "core-clock-ahead": "one-core-replica",
 }
 # The endpoint's old password is known to nobody, and what was pulled through a proxy project stays in it.
-NO_WAY_BACK = {"endpoint-credential", "restart-core", "restart-runtime", "restart-k3s", "one-core-replica"}
+NO_WAY_BACK = {
+    "endpoint-credential",
+    "quay-json-credential",
+    "restart-core",
+    "restart-runtime",
+    "restart-k3s",
+    "one-core-replica",
+}
 
 
 async def play(scenario: Scenario, fix: str, folder: Path) -> None:

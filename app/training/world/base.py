@@ -115,6 +115,8 @@ def digest_of(name: str) -> str:
 
 def _harbor_data(state: State) -> None:
     harbor, created = state.harbor, START - 200 * pki.DAY
+    harbor.registry_password = pki.word(f"{state.seed}/inner-registry", 24)
+    harbor.database_password = pki.word(f"{state.seed}/database", 24)
     for number, (name, public, images) in enumerate(
         (("library", True, ("tools:3.2",)), ("shop", False, ("web:2.4", "cart:1.9")), ("billing", False, ("invoice:5.1",)), ("vendor", False, ()), ("public", False, ())),
         1,

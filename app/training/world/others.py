@@ -29,6 +29,8 @@ class Call:
     agent: str = "harborpilot"
     connection: str = ""
     """Requests over one connection of the client mostly meet the same core: the front keeps its own connections."""
+    size: int = 0
+    """Bytes that the request brings."""
 
 
 @dataclass(frozen=True, slots=True)

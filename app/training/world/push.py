@@ -16,6 +16,8 @@ from app.training.world.registry import answer
 from app.training.world.state import State
 
 TOOL: Final = "crane"
+SIZES: Final = (3_402_000, 1_469)
+"""Bytes of the layer and of the config."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,10 @@ def push(state: State, image: str, account: str, *, number: int = 0) -> Pushed:
         return Pushed(False, f'{command}\nError: Get "{base}/v2/": {said}')
     server, connection = found.server, f"push-{state.next_id()}-{number}"
 
-    def ask(method: str, path: str, bearer: str = "", with_login: bool = False) -> tuple[int, str, dict[str, str]]:
-        call = Call(method, path, login if with_login else None, bearer, "10.20.3.7", "crane/0.20.2", connection)
+    def ask(
+        method: str, path: str, bearer: str = "", with_login: bool = False, size: int = 0
+    ) -> tuple[int, str, dict[str, str]]:
+        call = Call(method, path, login if with_login else None, bearer, "10.20.3.7", "crane/0.20.2", connection, size)
         reply = answer(state, server, call)
         return reply.status, reply.body, dict(reply.headers)
 
@@ -57,15 +61,20 @@ def push(state: State, image: str, account: str, *, number: int = 0) -> Pushed:
     bearer = str(json.loads(body)["token"])
     lines = [command]
     blobs = [f"sha256:{hashlib.sha256(f'{image}/{part}'.encode()).hexdigest()}" for part in ("layer", "config")]
-    steps: list[tuple[str, str]] = []
-    for blob in blobs:
-        steps += [("HEAD", f"/v2/{repository}/blobs/{blob}"), ("POST", f"/v2/{repository}/blobs/uploads/"), ("PATCH", f"/v2/{repository}/blobs/uploads/8f6a5a1c")]  # fmt: skip
-    steps.append(("PUT", f"/v2/{repository}/manifests/{tag}"))
-    for method, path in steps:
-        status, body, _ = ask(method, path, bearer)
-        if status == 401 or status >= 500:
+    # The upload is committed by a PUT with its digest; its bytes count from then on.
+    steps = [("HEAD", f"/v2/{repository}/manifests/{tag}", 0)]
+    for blob, size in zip(blobs, SIZES, strict=True):
+        upload = f"/v2/{repository}/blobs/uploads/8f6a5a1c-0000-4000-8000-000000000001?_state=REDACTED"
+        steps += [
+            ("HEAD", f"/v2/{repository}/blobs/{blob}", 0), ("POST", f"/v2/{repository}/blobs/uploads/", 0), ("PATCH", upload, 0),
+            ("PUT", f"{upload}&digest={quote(blob, safe='')}", size),
+        ]  # fmt: skip
+    steps.append(("PUT", f"/v2/{repository}/manifests/{tag}", 417))
+    for method, path, size in steps:
+        status, body, _ = ask(method, path, bearer, size=size)
+        if status >= 400 and (method, status) != ("HEAD", 404):
             return Pushed(False, "\n".join([*lines, f"Error: {method} {base}{path}: {_refusal(method, status, body)}"]))
-        if method == "PATCH":
+        if "&digest=" in path:
             lines.append(f"{_stamp(state.now())} pushed blob: {blobs[len(lines) - 1]}")
     digest = f"sha256:{hashlib.sha256(image.encode()).hexdigest()}"
     project = state.harbor.projects.get(repository.partition("/")[0])
