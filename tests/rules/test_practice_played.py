@@ -146,6 +146,8 @@ def test_played_to_the_end(name: str, fix: str, tmp_path: Path) -> None:
 
 
 HANDED_OVER = {
+    "link-left-out": "full-chain",
+    "mirror-without-login": "image-names-harbor",
     "node-disk-is-full": "free-node-disk",
     "mirror-gets-vendor-login": "image-names-harbor",
     "pull-limit-reached": "mirror-through-harbor",

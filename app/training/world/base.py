@@ -82,6 +82,13 @@ def _certificates(state: State) -> None:
         first = START - (pki.DAY if name == "harbor-new" else 60 * pki.DAY)
         state.certificates[name] = pki.issue(f"{state.seed}/{name}", hosts[0], parent, hosts=hosts, start=first, end=START + 300 * pki.DAY).pem  # fmt: skip
     state.certificates["harbor-expired"] = pki.issue(f"{state.seed}/old", HOST, corp, hosts=(HOST,), start=START - 396 * pki.DAY, end=START - 1800).pem  # fmt: skip
+    issuing = pki.issue(f"{state.seed}/issuing", "Corp Example Issuing CA 2", corp, ca=True, start=begin, end=end)
+    below = pki.issue(
+        f"{state.seed}/below", HOST, issuing, hosts=(HOST,), start=START - pki.DAY, end=START + 300 * pki.DAY
+    )
+    state.certificates |= {
+        "corp-issuing": issuing.pem, "harbor-below-issuing": below.pem, "harbor-below-issuing-full": below.pem + issuing.pem,
+    }  # fmt: skip
     state.certificates["operator"] = public.pem + corp.pem + fresh.pem
 
 
