@@ -10,6 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+
 from app.errors import RefusedError
 from app.training.scenario import GIVEN, AppStep, SecretStep, Step
 from app.training.world import pki
@@ -206,7 +209,7 @@ class Hands:
     # --- placeholders ---
 
     def filled(self, value: Any) -> Any:
-        """`${host}`, `${upstream}`, `${ca:name}`, `${secret:robot}`, `${endpointpassword:name}`, `${dockerconfig:account}` put in.
+        """`${host}`, `${upstream}`, `${ca:name}`, `${fingerprint:name}`, `${secret:robot}`, `${endpointpassword:name}`, `${dockerconfig:account}` put in.
 
         Raises RefusedError for a name that the world does not have.
         """
@@ -227,6 +230,9 @@ class Hands:
                     return UPSTREAM
                 case "ca":
                     return self.state.certificates[name]
+                case "fingerprint":
+                    der = x509.load_pem_x509_certificate(self.state.certificates[name].encode())
+                    return der.fingerprint(SHA256()).hex(":").upper()
                 case "secret":
                     return harbor.robots[name].secret
                 case "robotid":
