@@ -128,6 +128,12 @@ class NameStep(_Strict, frozen=True, kw_only=True):
     address: str | None
 
 
+class DiskStep(_Strict, frozen=True, kw_only=True):
+    nodes: list[str]
+    used: int
+    """Percent."""
+
+
 class HarborUrlStep(_Strict, frozen=True, kw_only=True):
     """Harbor's external URL, as its owner sets it."""
 
@@ -212,6 +218,7 @@ class Step(_Strict, frozen=True, kw_only=True):
     server: ServerStep | None = None
     name: NameStep | None = None
     firewall: FirewallStep | None = None
+    disk: DiskStep | None = None
     external_url: HarborUrlStep | None = None
     core_key: CoreKeyStep | None = None
     core_database: int | None = None
@@ -232,7 +239,7 @@ class Step(_Strict, frozen=True, kw_only=True):
 
 GIVEN: Final = frozenset(
     {
-        "robot", "endpoint", "project", "clock", "server", "name", "firewall", "external_url", "core_key", "core_database", "inside", "read_only",
+        "robot", "endpoint", "project", "clock", "server", "name", "firewall", "disk", "external_url", "core_key", "core_database", "inside", "read_only",
         "offender", "client", "drop_image",
     }
 )  # fmt: skip

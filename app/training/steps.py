@@ -10,6 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+
 from app.errors import RefusedError
 from app.training.scenario import GIVEN, AppStep, SecretStep, Step
 from app.training.world import pki
@@ -179,6 +182,9 @@ class Hands:
         elif step.firewall is not None:
             pairs = {(node, step.firewall.address) for node in step.firewall.nodes}
             state.dropped = state.dropped | pairs if step.firewall.drops else state.dropped - pairs
+        elif step.disk is not None:
+            for node in step.disk.nodes:
+                state.nodes[node].disk_used = step.disk.used
         elif step.external_url is not None:
             harbor.external_url = str(self.filled(step.external_url.url))
         elif step.core_key is not None:
@@ -205,7 +211,7 @@ class Hands:
     # --- placeholders ---
 
     def filled(self, value: Any) -> Any:
-        """`${host}`, `${upstream}`, `${ca:name}`, `${secret:account}`, `${endpointpassword:name}`, `${dockerconfig:account}` put in.
+        """`${host}`, `${upstream}`, `${ca:name}`, `${fingerprint:name}`, `${secret:account}`, `${endpointpassword:name}`, `${dockerconfig:account}` put in.
 
         Raises RefusedError for a name that the world does not have.
         """
@@ -226,6 +232,9 @@ class Hands:
                     return UPSTREAM
                 case "ca":
                     return self.state.certificates[name]
+                case "fingerprint":
+                    der = x509.load_pem_x509_certificate(self.state.certificates[name].encode())
+                    return der.fingerprint(SHA256()).hex(":").upper()
                 case "secret":
                     return harbor.robots[name].secret if name in harbor.robots else harbor.users[name].password
                 case "robotid":

@@ -11,7 +11,7 @@ from app.fixes.base import Hidden
 from app.training.practice import Practice
 from app.training.run import PracticeRun, build_run
 from app.training.scenario import Scenario
-from app.training.world.base import HOST
+from app.training.world.base import DEPOT, HOST
 from tests.fakes.practice import fixing_of, investigate
 from tests.rules.test_scenarios import KNOWN
 
@@ -26,7 +26,12 @@ def inputs_of(run: PracticeRun, scenario: Scenario) -> Inputs:
     """What an operator would type in."""
     accounts = {"secret-missing": "robot$cluster-pull", "account-frozen": "robot$edge-pull"}
     name = accounts.get(scenario.scenario, "robot$billing-pull")
-    given: Inputs = {"ca": run.state.certificates["corp-new"], "address": "10.20.1.10", **_robot(run, name)}
+    given: Inputs = {
+        "ca": run.state.certificates["corp-new"],
+        "address": "10.20.1.10",
+        "proxy": "http://proxy.corp.example:3128",
+        **_robot(run, name),
+    }
     if scenario.scenario in NAMES:
         given["new-image"] = NAMES[scenario.scenario]
     if scenario.scenario in ("upstream-login-rotated", "quay-login-form"):
@@ -40,6 +45,7 @@ NAMES = {
     "library-left-out": f"{HOST}/public/library/redis:7.4",
     "tag-missing": f"{HOST}/shop/web:2.4.1",
     "project-missing": f"{HOST}/billing/tariff:1.0",
+    "port-left-out": f"{DEPOT}:8443/library/tools:3.2",
 }
 PLAYED = {
     "ca-not-on-new-node": "add-ca-file",
@@ -53,6 +59,9 @@ PLAYED = {
     "name-unknown-on-node": "hosts-line",
     "node-login-under-other-name": "set-node-auth",
     "plain-http-on-k3s": "write-registries-yaml",
+    "port-left-out": "fix-image-ref",
+    "proxy-for-the-inside": "extend-no-proxy",
+    "proxy-in-the-wrong-place": "set-runtime-proxy",
     "robot-disabled": "robot-enable",
     "robot-expired": "robot-extend",
     "secret-missing": "create-secret",
@@ -139,6 +148,9 @@ def test_played_to_the_end(name: str, fix: str, tmp_path: Path) -> None:
 
 HANDED_OVER = {
     "ci-login-stale": "relogin",
+    "link-left-out": "full-chain",
+    "mirror-without-login": "image-names-harbor",
+    "node-disk-is-full": "free-node-disk",
     "mirror-gets-vendor-login": "image-names-harbor",
     "pull-limit-reached": "mirror-through-harbor",
     "realm-of-inside": "set-external-url",

@@ -34,12 +34,15 @@ AGE: Final = 40 * pki.DAY
 PLAIN_PORT: Final = 5000
 PUBLIC_REGISTRY: Final = "registry.public.example"
 """Serves everybody, those without a login up to a limit."""
+DEPOT: Final = "depot.corp.example"
+"""A small registry of one team, on a port of its own and on no other."""
 PROXY: Final = "proxy.corp.example"
 _ADDRESSES: Final = {
     HOST: "10.20.1.10",
     UPSTREAM: "203.0.113.40",
     PUBLIC_REGISTRY: "203.0.113.60",
     PROXY: "10.20.0.8",
+    DEPOT: "10.20.1.20",
 }
 
 
@@ -73,11 +76,19 @@ def _certificates(state: State) -> None:
     state.certificates |= {name: one.pem for name, one in own.items()}
     for name, parent, hosts in (
         ("harbor", corp, (HOST,)), ("harbor-new", fresh, (HOST,)), ("harbor-other-name", corp, ("registry.corp.example",)), ("vendor", public, (UPSTREAM,)),
+        ("depot", corp, (DEPOT,)),
         ("public-registry", public, (PUBLIC_REGISTRY,)),
     ):  # fmt: skip
         first = START - (pki.DAY if name == "harbor-new" else 60 * pki.DAY)
         state.certificates[name] = pki.issue(f"{state.seed}/{name}", hosts[0], parent, hosts=hosts, start=first, end=START + 300 * pki.DAY).pem  # fmt: skip
     state.certificates["harbor-expired"] = pki.issue(f"{state.seed}/old", HOST, corp, hosts=(HOST,), start=START - 396 * pki.DAY, end=START - 1800).pem  # fmt: skip
+    issuing = pki.issue(f"{state.seed}/issuing", "Corp Example Issuing CA 2", corp, ca=True, start=begin, end=end)
+    below = pki.issue(
+        f"{state.seed}/below", HOST, issuing, hosts=(HOST,), start=START - pki.DAY, end=START + 300 * pki.DAY
+    )
+    state.certificates |= {
+        "corp-issuing": issuing.pem, "harbor-below-issuing": below.pem, "harbor-below-issuing-full": below.pem + issuing.pem,
+    }  # fmt: skip
     state.certificates["operator"] = public.pem + corp.pem + fresh.pem
 
 
@@ -87,6 +98,7 @@ def _servers(state: State) -> None:
     for server in (
         Server(HOST, 443, "https", "harbor", _ADDRESSES[HOST], (state.certificates["harbor"],)),
         Server(HOST, PLAIN_PORT, "http", "plain", _ADDRESSES[HOST]),
+        Server(DEPOT, 8443, "https", "plain", _ADDRESSES[DEPOT], (state.certificates["depot"],)),
         Server(UPSTREAM, 443, "https", "upstream", _ADDRESSES[UPSTREAM], (state.certificates["vendor"],)),
         Server(
             PUBLIC_REGISTRY,

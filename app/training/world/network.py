@@ -118,7 +118,7 @@ def handshake(server: Server, host: str, anchors: str, anchors_name: str, now: f
     verdict = verify(chain, trusted, now)
     if not verdict.accepts:
         said = _time_words(leaf, now) if verdict.reason == "time" else _authority_words(chain, trusted)
-        return replace(seen, verified=False, verify_error=said.removeprefix("x509: ")), said
+        return replace(seen, verified=False, verify_error=_openssl_words(verdict.reason, leaf, now)), said
     if not covers(leaf.names, host):
         said = f"x509: certificate is valid for {', '.join(leaf.names)}, not {host}"
         return replace(
@@ -132,6 +132,14 @@ def _time_words(leaf: Certificate, now: float) -> str:
     if leaf.not_before is not None and now < leaf.not_before:
         return f"{said}{iso(now)} is before {iso(leaf.not_before)}"
     return f"{said}{iso(now)} is after {iso(leaf.not_after or 0.0)}"
+
+
+def _openssl_words(reason: str, leaf: Certificate, now: float) -> str:
+    """What our own client's TLS says of it."""
+    if reason == "time":
+        early = leaf.not_before is not None and now < leaf.not_before
+        return "certificate is not yet valid" if early else "certificate has expired"
+    return "unable to get local issuer certificate"
 
 
 def _authority_words(chain: Iterable[Certificate], anchors: Iterable[Certificate]) -> str:

@@ -156,7 +156,7 @@ class _Shell:
             case "arch":
                 return [Frame(plain, f"{node.arch}\n".encode(), 0)]
             case "df":
-                return [Frame(plain, _DF.encode(), 0)]
+                return [Frame(plain, _df(node).encode(), 0)]
             case "mtu":
                 return [Frame(plain, b"lo 65536\neth0 1500\ncni0 1450\n", 0)]
             case "getent":
@@ -265,8 +265,10 @@ def _lstart(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%a %b %e %H:%M:%S %Y")
 
 
-_DF: Final = """Filesystem     Type  Size  Used Avail Use% Mounted on
-/dev/nvme0n1p1 ext4  193G   41G  153G  22% /
+def _df(node: Node) -> str:
+    used = 193 * node.disk_used // 100
+    return f"""Filesystem     Type  Size  Used Avail Use% Mounted on
+/dev/nvme0n1p1 ext4  193G {used:4d}G {193 - used:4d}G {node.disk_used:3d}% /
 Filesystem       Inodes  IUsed    IFree IUse% Mounted on
 /dev/nvme0n1p1 25804800 652091 25152709    3% /
 """

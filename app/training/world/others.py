@@ -110,7 +110,7 @@ def upstream(state: State, server: Server, call: Call) -> Reply:
     elif call.login is None:
         body = json.dumps({"errors": [{"code": "UNAUTHORIZED", "detail": {}, "message": "access to the requested resource is not authorized"}]})  # fmt: skip
         return Reply(401, body, {**base, "www-authenticate": 'Basic realm="Registry"'})
-    if found is None:
+    if found is None or found["kind"] != "manifests":
         return Reply(200, "{}", base)
     digest = state.upstream_images.get(f"{found['repo']}:{found['rest']}", "")
     if not digest:

@@ -25,6 +25,9 @@ from app.training.world.state import Node, Server, State
 READ_AT_START: Final = ("/etc/containerd/config.toml", "/etc/containerd/conf.d/")
 """Files of containerd's own that it reads once; hosts files and CA files are read at each pull (node.md 2.3)."""
 
+FULL: Final = 100
+"""Percent of the disk: nothing more can be written."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
@@ -111,6 +114,11 @@ def pull(state: State, node: Node, image: str, login: tuple[str, str] | None) ->
         if not host.resolves:
             continue
         one = _try(state, node, host, rewritten(host, repository), reference, namespace, login)
+        if one.rank == 0 and node.disk_used >= FULL and image not in node.images:
+            root = f"/var/lib/rancher/{node.rancher}/agent/containerd" if node.rancher else "/var/lib/containerd"
+            ingest = f"{root}/io.containerd.content.v1.content/ingest/{one.digest.rpartition(':')[2]}/data"
+            text = f'failed to pull and unpack image "{image}": failed to copy: write {ingest}: no space left on device'
+            return _failed(state, node, image, text)
         if one.rank == 0:
             state.clock.move(0.3)
             _log(state, node, "info", f'Pulled image \\"{image}\\" with image id \\"{one.digest}\\", repo tag \\"{image}\\", repo digest \\"{image.rpartition(":")[0]}@{one.digest}\\", size \\"3402812\\" in 311.52ms')  # fmt: skip

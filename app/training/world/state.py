@@ -62,7 +62,8 @@ class Node:
     log: list[str] = field(default_factory=list)
     kubelet_log: list[str] = field(default_factory=list)
     arch: str = "x86_64"
-    proxy: dict[str, str] = field(default_factory=dict)
+    disk_used: int = 22
+    """Percent of the one file system."""
 
     @property
     def rancher(self) -> str:
