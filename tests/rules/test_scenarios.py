@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from app.commands import train
 from app.model.standing import Certainty
 from app.training.practice import read_all
 from app.training.run import PracticeRun, build_run
@@ -107,6 +108,10 @@ def test_a_second_fault_stays_hidden_behind_the_first(name: str) -> None:
     step = opened[0].step
     assert step is not None
     assert all(one.finding != scenario.behind.finding or one.certainty is Certainty.OUT for one in step.standings)
+
+
+def test_the_command_line_lets_owners_do_their_part() -> None:
+    assert train.run(["--check", str(FOLDER / "ci-login-stale.yaml")]) == 0
 
 
 def test_looking_whether_it_is_solved_changes_nothing() -> None:
