@@ -14,6 +14,7 @@ from app.rulebook.book import Rulebook
 from app.rulebook.load import Problem, line_of, parse_text
 
 _PATH: Final = re.compile(r"`\$(?P<path>[^`]*)`")
+_RIGHT: Final = re.compile(r"(?:get|list|create|update|patch|delete) [a-z]+(?:/[a-z]+)?")
 _ID: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
@@ -170,6 +171,13 @@ class OffenderStep(_Strict, frozen=True, kw_only=True):
     agent: str
 
 
+class ClientStep(_Strict, frozen=True, kw_only=True):
+    """What the machine that pushes has stored as an account's password."""
+
+    account: str
+    password: str
+
+
 class AppStep(_Strict, frozen=True, kw_only=True):
     """A Deployment as its owner writes it."""
 
@@ -218,6 +226,7 @@ class Step(_Strict, frozen=True, kw_only=True):
     inside: InsideStep | None = None
     read_only: bool | None = None
     offender: OffenderStep | None = None
+    client: ClientStep | None = None
     drop_image: list[str] | None = None
     """Nodes whose stored images are gone."""
 
@@ -231,7 +240,7 @@ class Step(_Strict, frozen=True, kw_only=True):
 GIVEN: Final = frozenset(
     {
         "robot", "endpoint", "project", "clock", "server", "name", "firewall", "disk", "external_url", "core_key", "core_database", "inside", "read_only",
-        "offender", "drop_image",
+        "offender", "client", "drop_image",
     }
 )  # fmt: skip
 """Steps that no operator can do."""
@@ -243,6 +252,8 @@ class Push(_Strict, frozen=True, kw_only=True):
     account: str
     image: str
     tries: int = 5
+    tool: Literal["crane", "docker"] = "crane"
+    """docker logs in first, and asks whether the login is good."""
 
 
 class Goal(_Strict, frozen=True, kw_only=True):
@@ -315,6 +326,8 @@ class Scenario(_Strict, frozen=True, kw_only=True):
     """A second fault that only shows when the first is cured; its cure stands in `second`."""
     second: Solution | None = None
     harbor_login: bool = True
+    denied: list[str] = []
+    """What the operator's user may not do in the cluster: `get pods/log`."""
     given: dict[str, str] = {}
     """What the story puts into the operator's hands, by the name under which a fix asks for it."""
 
@@ -347,6 +360,9 @@ def _mistakes(scenario: Scenario) -> Iterable[tuple[str, str]]:
         yield ".hints", "a scenario has at least one hint"
     if not scenario.goal.pods and not scenario.goal.pushes:
         yield ".goal", "a goal names namespaces whose pods run, or a number of pushes"
+    for index, right in enumerate(scenario.denied):
+        if not _RIGHT.fullmatch(right):
+            yield f".denied[{index}]", "a right is a verb and a resource, such as `get pods/log`"
     if scenario.goal.pushes and scenario.push is None:
         yield ".goal", "pushes are counted only where `push` says what is pushed"
     if (scenario.behind is None) != (scenario.second is None):

@@ -194,6 +194,8 @@ class Hands:
             harbor.cores[ready_cores(state)[step.core_database]].strange_database = True
         elif step.read_only is not None:
             harbor.read_only = step.read_only
+        elif step.client is not None:
+            state.client_logins[step.client.account] = str(self.filled(step.client.password))
         elif step.offender is not None:
             one = step.offender
             harbor.offenders.append(Offender(one.account, one.password, one.client, one.agent, state.now()))
@@ -209,7 +211,7 @@ class Hands:
     # --- placeholders ---
 
     def filled(self, value: Any) -> Any:
-        """`${host}`, `${upstream}`, `${ca:name}`, `${fingerprint:name}`, `${secret:robot}`, `${endpointpassword:name}`, `${dockerconfig:account}` put in.
+        """`${host}`, `${upstream}`, `${ca:name}`, `${fingerprint:name}`, `${secret:account}`, `${endpointpassword:name}`, `${dockerconfig:account}` put in.
 
         Raises RefusedError for a name that the world does not have.
         """
@@ -234,7 +236,7 @@ class Hands:
                     der = x509.load_pem_x509_certificate(self.state.certificates[name].encode())
                     return der.fingerprint(SHA256()).hex(":").upper()
                 case "secret":
-                    return harbor.robots[name].secret
+                    return harbor.robots[name].secret if name in harbor.robots else harbor.users[name].password
                 case "robotid":
                     return str(harbor.robots[name].id)
                 case "upstreampassword":

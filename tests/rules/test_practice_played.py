@@ -42,7 +42,7 @@ def inputs_of(run: PracticeRun, scenario: Scenario) -> Inputs:
 
 NAMES = {
     "image-not-scanned": f"{HOST}/shop/web:2.4.1",
-    "library-left-out": f"{HOST}/vendor/library/redis:7.4",
+    "library-left-out": f"{HOST}/public/library/redis:7.4",
     "tag-missing": f"{HOST}/shop/web:2.4.1",
     "project-missing": f"{HOST}/billing/tariff:1.0",
     "port-left-out": f"{DEPOT}:8443/library/tools:3.2",
@@ -126,6 +126,7 @@ async def play(scenario: Scenario, fix: str, folder: Path) -> None:
     async for report in fixing.apply(item, standing, plan, confirmed=confirmed, retry_pods=True):
         last = report
     assert last is not None
+    assert last.verified, last
     assert run.solved(), last
     if fix in NO_WAY_BACK:
         return
@@ -146,6 +147,7 @@ def test_played_to_the_end(name: str, fix: str, tmp_path: Path) -> None:
 
 
 HANDED_OVER = {
+    "ci-login-stale": "relogin",
     "link-left-out": "full-chain",
     "mirror-without-login": "image-names-harbor",
     "node-disk-is-full": "free-node-disk",
@@ -174,7 +176,7 @@ async def hand_over(name: str, fix: str, folder: Path) -> None:
     investigation, opened = await investigate(run, try_credentials=run.scenario.expect.try_credentials)
     assert opened[0].step is not None
     standing = opened[0].step.standings[0]
-    assert ("hand_off", fix) in standing.fixes or ("cure", fix) in standing.fixes
+    assert fix in {offered for kind, offered in standing.fixes if kind != "advice"}
     plan, needs = await fixing_of(run, investigation, folder).plan(
         opened[0], standing, fix, inputs_of(run, run.scenario)
     )

@@ -264,6 +264,8 @@ class State:
     """(node, address) between which a firewall drops what is sent."""
     upstream_logins: dict[str, str] = field(default_factory=dict)
     """User to password at the upstream registry."""
+    client_logins: dict[str, str] = field(default_factory=dict)
+    """What a machine that pushes has stored for an account, where it is not the right password."""
     upstream_images: dict[str, str] = field(default_factory=dict)
     """`repository:tag` to digest at the upstream registry."""
     refused: set[tuple[str, str]] = field(default_factory=set)
