@@ -41,6 +41,7 @@ def inputs_of(run: PracticeRun, scenario: Scenario) -> Inputs:
 
 
 NAMES = {
+    "host-without-dot": f"{HOST}/shop/web:2.4",
     "image-not-scanned": f"{HOST}/shop/web:2.4.1",
     "library-left-out": f"{HOST}/public/library/redis:7.4",
     "tag-missing": f"{HOST}/shop/web:2.4.1",
@@ -53,6 +54,7 @@ PLAYED = {
     "ca-path-of-another-system": "add-ca-file",
     "certs-d-switched-off": "set-config-path",
     "config-not-restarted": "restart-runtime",
+    "host-without-dot": "fix-image-ref",
     "k3s-config-under-url": "write-registries-yaml",
     "k3s-key-misspelt": "write-registries-yaml",
     "k3s-registries-not-loaded": "restart-k3s",
