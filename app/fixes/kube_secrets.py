@@ -276,13 +276,15 @@ _LOGIN_REFUSED: Final = frozenset(
 
 def _need_rewrite(context: FixContext) -> tuple[Need, ...]:
     if _given(context) is not None:
-        return ()
+        names = _several(context, _bad_places(context)[0])
+        return (Need("secret", f"Which secret is to be written anew: {', '.join(names)}"),) if names else ()
     if context.standing.finding in ("robot-name-mangled", "robot-prefix-changed"):
         return () if context.text_input("username") else _missing_inputs(context)[:1]
     if context.standing.finding in _LOGIN_REFUSED:
         return _missing_inputs(context)
     found, asked = _bad_places(context)
-    if asked and not found:
+    # Of several secrets one is refused though none is misshapen: then only another login helps.
+    if not found and (asked or context.standing.finding == "several-secrets-one-bad"):
         return _missing_inputs(context)
     image = image_of(context)
     places = listed_places(context, pods_of(context))
@@ -292,16 +294,16 @@ def _need_rewrite(context: FixContext) -> tuple[Need, ...]:
     return ()
 
 
+def _several(context: FixContext, found: list[_Bad]) -> tuple[str, ...]:
+    """Names of the secrets that one login could be written into, where it was not said which is meant."""
+    names = tuple(dict.fromkeys(bad.place.name for bad in found))
+    return names if len(names) > 1 and _given(context) is not None and not context.text_input("secret") else ()
+
+
 def _plan_rewrite(context: FixContext) -> FixPlan:
     found, _ = _bad_places(context)
-    if (
-        len(found) > 1
-        and _given(context)
-        and not context.text_input("secret")
-        and len({b.place.name for b in found}) > 1
-    ):
-        names = ", ".join(f"{bad.place.namespace}/{bad.place.name}" for bad in found)
-        raise RefusedError(f"several secrets could be meant: {names}", "Say which one: --input secret=NAME.")
+    if names := _several(context, found):
+        raise RefusedError(f"several secrets could be meant: {', '.join(names)}", "Say which one: --input secret=NAME.")
     return _write_plan(context, [(bad.place, bad.content, bad.rebuilt) for bad in found])
 
 

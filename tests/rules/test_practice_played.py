@@ -31,6 +31,7 @@ def inputs_of(run: PracticeRun, scenario: Scenario) -> Inputs:
         "address": "10.20.1.10",
         "proxy": "http://proxy.corp.example:3128",
         **_robot(run, name),
+        "secret": "harbor-new",
     }
     if scenario.scenario in NAMES:
         given["new-image"] = NAMES[scenario.scenario]
@@ -41,6 +42,7 @@ def inputs_of(run: PracticeRun, scenario: Scenario) -> Inputs:
 
 
 NAMES = {
+    "host-without-dot": f"{HOST}/shop/web:2.4",
     "image-not-scanned": f"{HOST}/shop/web:2.4.1",
     "library-left-out": f"{HOST}/public/library/redis:7.4",
     "tag-missing": f"{HOST}/shop/web:2.4.1",
@@ -53,6 +55,7 @@ PLAYED = {
     "ca-path-of-another-system": "add-ca-file",
     "certs-d-switched-off": "set-config-path",
     "config-not-restarted": "restart-runtime",
+    "host-without-dot": "fix-image-ref",
     "k3s-config-under-url": "write-registries-yaml",
     "k3s-key-misspelt": "write-registries-yaml",
     "k3s-registries-not-loaded": "restart-k3s",
@@ -62,6 +65,8 @@ PLAYED = {
     "port-left-out": "fix-image-ref",
     "proxy-for-the-inside": "extend-no-proxy",
     "proxy-in-the-wrong-place": "set-runtime-proxy",
+    "robot-secret-rotated": "rewrite-secret",
+    "two-secrets-both-bad": "rewrite-secret",
     "robot-disabled": "robot-enable",
     "robot-expired": "robot-extend",
     "secret-missing": "create-secret",
@@ -109,9 +114,10 @@ async def play(scenario: Scenario, fix: str, folder: Path) -> None:
     fixing = fixing_of(run, investigation, folder)
     inputs = inputs_of(run, scenario)
     # As at the desk: nothing is typed in before it is asked for.
-    plan, needs = await fixing.plan(item, standing, fix, {})
-    if plan is None:
-        asked: Inputs = {
+    asked: Inputs = {}
+    plan, needs = await fixing.plan(item, standing, fix, asked)
+    while plan is None and not all(need.key in asked for need in needs):
+        asked |= {
             need.key: need.question.rpartition(": ")[2].partition(".")[0]
             if need.key == "ca-fingerprint"
             else inputs[need.key]

@@ -94,17 +94,17 @@ def hosts_of(node: Node, image: str) -> tuple[Choice, str]:
 def pull(state: State, node: Node, image: str, login: tuple[str, str] | None) -> Pulled:
     """One pull with one login or none. Writes the runtime's log."""
     choice, repository = hosts_of(node, image)
-    namespace, _, reference = split_image(image)
+    namespace, path, reference = split_image(image)
+    # The runtime spells the name out, and says so in its texts; the kubelet has it as it was written.
+    full = image if image.startswith(f"{namespace}/") else f"{namespace}/{path}:{reference}"
     old = not at_least(node.runtime, 2)
     local = old or "use_local_image_pull = true" in (
         node.text(f"/var/lib/rancher/{node.rancher}/agent/etc/containerd/config.toml", loaded=True) or ""
     )
     resolving = (
-        f'failed to resolve reference "{image}"'
-        if local or not at_least(node.runtime, 2)
-        else "failed to resolve image"
+        f'failed to resolve reference "{full}"' if local or not at_least(node.runtime, 2) else "failed to resolve image"
     )
-    head = f'failed to pull and unpack image "{image}": {resolving}: '
+    head = f'failed to pull and unpack image "{full}": {resolving}: '
     _log(state, node, "info", f'PullImage \\"{image}\\"')
     error = choice.error or _absent_ca(node, choice)
     if error:
@@ -117,7 +117,7 @@ def pull(state: State, node: Node, image: str, login: tuple[str, str] | None) ->
         if one.rank == 0 and node.disk_used >= FULL and image not in node.images:
             root = f"/var/lib/rancher/{node.rancher}/agent/containerd" if node.rancher else "/var/lib/containerd"
             ingest = f"{root}/io.containerd.content.v1.content/ingest/{one.digest.rpartition(':')[2]}/data"
-            text = f'failed to pull and unpack image "{image}": failed to copy: write {ingest}: no space left on device'
+            text = f'failed to pull and unpack image "{full}": failed to copy: write {ingest}: no space left on device'
             return _failed(state, node, image, text)
         if one.rank == 0:
             state.clock.move(0.3)
@@ -131,7 +131,7 @@ def pull(state: State, node: Node, image: str, login: tuple[str, str] | None) ->
         tried.append(one)
     shown = _shown(tried, old=old)
     if shown.rank == 2:
-        text = f"{head}{image}: not found"
+        text = f"{head}{full}: not found"
         return _failed(state, node, image, f"rpc error: code = NotFound desc = {text}", text)
     # A connection that is never answered ends the pull by its deadline (seen with 1.7 and 2.1, not with 1.6).
     late = shown.said.endswith("i/o timeout") and at_least(node.runtime, 1, 7)
@@ -195,7 +195,8 @@ def _log(state: State, node: Node, level: str, message: str, host: str = "") -> 
 def _try(
     state: State, node: Node, host: Host, repository: str, reference: str, namespace: str, login: tuple[str, str] | None
 ) -> _Tried:
-    query = "" if host.authority == namespace else f"?ns={quote(namespace, safe='')}"
+    own = host.authority in (namespace, "registry-1.docker.io" if namespace == "docker.io" else "")
+    query = "" if own else f"?ns={quote(namespace, safe='')}"
     path = f"{host.path}/{repository}/manifests/{reference}{query}"
     url = f"{host.scheme}://{host.authority}{path}"
     found, said = _connected(state, node, host, url)
