@@ -109,16 +109,20 @@ def _host(attempt: Attempt) -> str:
 
 
 def always(tries: Sequence[Try]) -> tuple[bool | None, int, int]:
-    """(fails always, n tries, k failed). False when a failure follows a success at one place: a repair is not meant."""
+    """(fails always, n tries, k failed). False when the same thing at one place fails, works and fails again.
+
+    A terminal shows a series, so there a failure behind a success is enough. The log of a node reaches back to before
+    the fault, so there it takes a failure before the success too. A repair and a break are not meant.
+    """
     n = sum(item.times for item in tries)
     k = sum(item.times for item in tries if not item.good)
-    sometimes = False
-    for place in {item.place for item in tries}:
-        for action in {item.action for item in tries if item.place == place}:
-            ends = [item.good for item in tries if item.place == place and item.action == action]
-            sometimes = sometimes or any(
-                good and not later for index, good in enumerate(ends) for later in ends[index + 1 :]
-            )
+    series: dict[tuple[str, str, str], list[bool]] = {}
+    for item in tries:
+        series.setdefault((item.place, item.action, item.path), []).append(item.good)
+    sometimes = any(
+        _now_and_then(ends[ends.index(False) :] if place.startswith("node/") and False in ends else ends)
+        for (place, _, _), ends in series.items()
+    )
     if sometimes:
         return False, n, k
     failing = [item for item in tries if not item.good]
@@ -127,6 +131,10 @@ def always(tries: Sequence[Try]) -> tuple[bool | None, int, int]:
     if k >= enough and not any(item.good for item in tries if item.place in places):
         return True, n, k
     return None, n, k
+
+
+def _now_and_then(ends: Sequence[bool]) -> bool:
+    return True in ends and not all(ends[ends.index(True) :])
 
 
 def by(tries: Sequence[Try], key: str, enough: int) -> bool | None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.live.conftest import LAB
-from tests.live.test_diagnose import command
+from tests.live.test_diagnose import BY_A_TRY, command
 
 ROOT = Path(__file__).resolve().parents[2]
 PUSHER = ("ci-bot", "Bot-secret-1")
@@ -47,6 +47,10 @@ def first(found: dict[str, Any]) -> tuple[str, str]:
     rows = [one for incident in found["incidents"] for one in incident["diagnoses"]]
     assert rows, found
     return rows[0]["cause"], rows[0]["certainty"]
+
+
+def test_what_the_output_does_not_tell_is_told_by_a_try() -> None:
+    assert set(SEEN_BY_THE_TRY) == BY_A_TRY
 
 
 @pytest.mark.parametrize("name", sorted(SEEN_BY_THE_TRY))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from app.model.evidence import Value
 from app.model.material import Document, Material
 from app.probes import image, text
 from app.probes.base import Scene
 from app.probes.incidents import case_time, find_incidents
+from app.probes.text_pattern import Try, always
 
 HEAD = 'Head "https://{}/v2/t/a/manifests/1{}": {}'
 
@@ -105,6 +108,22 @@ def test_rate() -> None:
     assert facts_of({"out.txt": attempts(*[False] * 5)})["pattern.always"] is True
     assert "pattern.always" not in facts_of({"out.txt": attempts(False, False)})
     assert "pattern.always" not in facts_of({"out.txt": attempts(False, True)})
+
+
+@pytest.mark.parametrize(
+    ("ends", "says"),
+    [
+        ([("app", True), ("app", False), ("app", False), ("app", False)], None),
+        ([("tool", False), ("app", True), ("tool", False)], None),
+        ([("app", False), ("app", True), ("app", False)], False),
+        ([("app", False), ("app", True)], None),
+        ([("app", False), ("app", False), ("app", False)], True),
+    ],
+    ids=["it broke", "another image works", "it comes and goes", "it was mended", "it never worked"],
+)
+def test_what_a_nodes_log_says_of_now_and_then(ends: list[tuple[str, bool]], says: bool | None) -> None:
+    tries = [Try("node/n1", path, "pull", "", good, float(at)) for at, (path, good) in enumerate(ends)]
+    assert always(tries)[0] is says
 
 
 def test_refused_after_a_layer_went_through_is_not_always() -> None:
