@@ -123,6 +123,8 @@ class ApplyScreen(Page):
             if view.can_undo
             else "  There is no way back for this plan; what was done stays."
         )
+        if not view.plan.changed:
+            tail = "  Nothing was changed. esc goes back to the walk."
         return lines([bad(f"Not verified: {view.verdict}"), plain(tail)])
 
     def why_not(self, name: str) -> str:

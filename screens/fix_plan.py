@@ -82,6 +82,10 @@ class FixPlanScreen(Page):
         view, plan = self.view, self.view.plan
         if plan.blocked:
             return bad(f"Cannot be applied, a check failed: {failed_checks(plan)}")
+        if view.hands_over:
+            return assemble(
+                "Nothing is changed by this plan.  ", ("A", "bold $text-accent"), " hands it to its owner, who is at hand in practice"
+            )  # fmt: skip
         if not plan.changed:
             return assemble(
                 "Nothing is changed by this plan." + (f"  Watching: {view.watching}" if view.watching else "")
@@ -169,6 +173,8 @@ class FixPlanScreen(Page):
         if name == "apply":
             if plan.blocked:
                 return f"A check failed: {failed_checks(plan)}."
+            if view.hands_over:
+                return ""
             if not plan.changed:
                 return "This plan changes nothing; hand it to the owner."
             if view.header.locked:

@@ -88,11 +88,11 @@ async def _played(scenario: Scenario) -> list[str]:
         if run.solved():
             told.append("the tempting wrong change cures it")
         run = await build_run(scenario)
-        await run.hands.do(scenario.solution.steps)
+        await run.hands.do(scenario.solution.steps, given=bool(scenario.solution.owner))
         if scenario.second is not None:
             if run.solved():
                 told.append("the first cure is enough: nothing stands behind it")
-            await run.hands.do(scenario.second.steps)
+            await run.hands.do(scenario.second.steps, given=bool(scenario.second.owner))
         if not run.solved():
             told.append("the solution does not cure it")
     except HarborPilotError as error:

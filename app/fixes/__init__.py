@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.fixes import harbor_api, harbor_core, kube_lists, kube_pods, kube_secrets, node, words
+from app.fixes import harbor_api, harbor_core, kube_image, kube_lists, kube_pods, kube_secrets, node, words
 from app.fixes.base import Fix
 
 ALL: Final[tuple[Fix, ...]] = (
     *kube_secrets.FIXES,
     *kube_lists.FIXES,
+    *kube_image.FIXES,
     *kube_pods.FIXES,
     *harbor_core.FIXES,
     *harbor_api.FIXES,

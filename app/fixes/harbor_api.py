@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from shlex import quote as shell
@@ -368,8 +369,17 @@ def _endpoint(context: FixContext) -> Mapping[str, Any]:
 
 
 def _plan_endpoint_login(context: FixContext) -> FixPlan:
-    endpoint = _endpoint(context)
+    return _endpoint_login(context, context.text_input("username"), context.secret_input("password"))
+
+
+def _plan_quay_login(context: FixContext) -> FixPlan:
+    """The Quay type takes a fixed user name, and user and password as JSON in the place of the password (H#22521)."""
     user, password = context.text_input("username"), context.secret_input("password")
+    return _endpoint_login(context, "json_file", json.dumps({"account_name": user, "docker_cli_password": password}))
+
+
+def _endpoint_login(context: FixContext, user: str, password: str) -> FixPlan:
+    endpoint = _endpoint(context)
     path = f"/registries/{endpoint['id']}"
     had = str((endpoint.get("credential") or {}).get("access_key") or "")
     change = _change(
@@ -462,6 +472,7 @@ FIXES: Final = (
     Fix("robot-grant", _plan_grant),
     Fix("project-add-member", _plan_member),
     Fix("endpoint-credential", _plan_endpoint_login, _need_endpoint_login),
+    Fix("quay-json-credential", _plan_quay_login, _need_endpoint_login),
     Fix("endpoint-url", _plan_endpoint_url),
     Fix("read-only-off", _plan_read_only),
     Fix("raise-quota", _plan_quota),

@@ -32,6 +32,8 @@ def restart_change(
     context: FixContext, maker: Maker, pods: Iterable[str], *, cluster: str = "workload", await_rollout: bool = False
 ) -> Change:
     """What `kubectl rollout restart` does: an annotation of the pod template. There is no way back."""
+    # Of a restart of Harbor the waiting pods take over nothing: their next try meets the new cores.
+    named = tuple(pods)
     stamp = datetime.fromtimestamp(context.now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     body = {"spec": {"template": {"metadata": {"annotations": {RESTARTED: stamp}}}}}
     name = f"{maker.kind} {maker.id}"
@@ -46,7 +48,7 @@ def restart_change(
         ),
         f"kubectl rollout restart {maker.kind.lower()} {maker.name} -n {maker.namespace}",
         {"path": maker.path, "patch": body, "content_type": "application/merge-patch+json", "cluster": cluster,
-         "pods": tuple(pods), "object": name, "await_rollout": await_rollout, "new_pods": True},
+         "pods": named, "object": name, "await_rollout": await_rollout, "new_pods": bool(named)},
         {"/metadata/uid": digest_value((maker.item.get("metadata") or {}).get("uid"))},
         "a restart has no undo",
     )  # fmt: skip

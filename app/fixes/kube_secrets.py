@@ -37,6 +37,7 @@ from app.fixes.plans import (
     server_of,
 )
 from app.fixes.shown import diff_of, secret_shown
+from app.fixes.words import plan_words
 from app.model.fix import Change, Check, FixPlan, Owner
 from app.model.target import Target
 from app.parsers.dockerconfig import CFG_TYPES, JSON_TYPES, parse_dockerconfig
@@ -275,13 +276,15 @@ _LOGIN_REFUSED: Final = frozenset(
 
 def _need_rewrite(context: FixContext) -> tuple[Need, ...]:
     if _given(context) is not None:
-        return ()
+        names = _several(context, _bad_places(context)[0])
+        return (Need("secret", f"Which secret is to be written anew: {', '.join(names)}"),) if names else ()
     if context.standing.finding in ("robot-name-mangled", "robot-prefix-changed"):
         return () if context.text_input("username") else _missing_inputs(context)[:1]
     if context.standing.finding in _LOGIN_REFUSED:
         return _missing_inputs(context)
     found, asked = _bad_places(context)
-    if asked and not found:
+    # Of several secrets one is refused though none is misshapen: then only another login helps.
+    if not found and (asked or context.standing.finding == "several-secrets-one-bad"):
         return _missing_inputs(context)
     image = image_of(context)
     places = listed_places(context, pods_of(context))
@@ -291,16 +294,16 @@ def _need_rewrite(context: FixContext) -> tuple[Need, ...]:
     return ()
 
 
+def _several(context: FixContext, found: list[_Bad]) -> tuple[str, ...]:
+    """Names of the secrets that one login could be written into, where it was not said which is meant."""
+    names = tuple(dict.fromkeys(bad.place.name for bad in found))
+    return names if len(names) > 1 and _given(context) is not None and not context.text_input("secret") else ()
+
+
 def _plan_rewrite(context: FixContext) -> FixPlan:
     found, _ = _bad_places(context)
-    if (
-        len(found) > 1
-        and _given(context)
-        and not context.text_input("secret")
-        and len({b.place.name for b in found}) > 1
-    ):
-        names = ", ".join(f"{bad.place.namespace}/{bad.place.name}" for bad in found)
-        raise RefusedError(f"several secrets could be meant: {names}", "Say which one: --input secret=NAME.")
+    if names := _several(context, found):
+        raise RefusedError(f"several secrets could be meant: {', '.join(names)}", "Say which one: --input secret=NAME.")
     return _write_plan(context, [(bad.place, bad.content, bad.rebuilt) for bad in found])
 
 
@@ -437,8 +440,21 @@ def _hand_off(context: FixContext, owner: Owner, place: Place, rebuilt: Rebuilt)
     return owner_text(owner, f"Secret {space}/{name}", f"Wrong with it: {rebuilt.why}.\n\n{change}")
 
 
+# --- another account ----------------------------------------------------------------------------------------------
+
+
+def _plan_robot(context: FixContext) -> FixPlan:
+    """The robot's login goes into the pull secret; where no pod pulls, the client is not ours to change."""
+    return _plan_rewrite(context) if context.case.incident.pods else plan_words(context)
+
+
+def _need_robot(context: FixContext) -> tuple[Need, ...]:
+    return _missing_inputs(context) if context.case.incident.pods else ()
+
+
 FIXES: Final = (
     Fix("create-secret", _plan_create, _need_create),
+    Fix("use-robot", _plan_robot, _need_robot),
     Fix("copy-secret", _plan_copy),
     Fix("rewrite-secret", _plan_rewrite, _need_rewrite),
     Fix("recreate-secret-typed", _plan_retype),

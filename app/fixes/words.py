@@ -69,12 +69,12 @@ def _facts(context: FixContext) -> list[str]:
         ("nodes", ", ".join(incident.nodes[:10])),
         ("seen", incident.texts[0][:400] if incident.texts else ""),
     ]
-    found = [f"{name:6} {value}" for name, value in rows if value and value != "incident"]
+    found = [f"{name:8}{value}" for name, value in rows if value and value != "incident"]
     for ground in standing.grounds[:6]:
         if ground.value == "true":
             command = f"   ({ground.evidence.command})" if ground.evidence and ground.evidence.command else ""
             found.append(
-                f"{'because' if ground is standing.grounds[0] else '':7}{ground.text}{': ' + ground.seen if ground.seen else ''}{command}"
+                f"{'because' if ground is standing.grounds[0] else '':8}{ground.text}{': ' + ground.seen if ground.seen else ''}{command}"
             )
     return found
 

@@ -43,7 +43,7 @@ class Exchange:
     vantage: str = "operator"
     purpose: str = ""
     """`ping`, `ping-login`, `bearer`, `token`, `token-login`, `manifest`, `manifest-login`, `blob`, `upload`, `realm`, `api`,
-    `tls`, `other`. With `manifest-anon` and `upstream` the client itself fetches an anonymous token from the Bearer challenge
+    `tls`, `proxy` (what a node's proxy answers for this host), `other`. With `manifest-anon` and `upstream` the client itself fetches an anonymous token from the Bearer challenge
     and asks once more; the exchange is then the last one, with `bearer` set."""
     addresses: tuple[str, ...] = ()
     dns: str = ""

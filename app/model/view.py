@@ -259,6 +259,8 @@ class PlanView:
     """What has to be typed to unlock; empty when the context can never be unlocked (a bundle, a replay)."""
     watching: str = ""
     """For a hand-off: what is watched until the owner's change lands."""
+    hands_over: bool = False
+    """Practice: the owner of what this plan tells of is at hand, and does it when asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,12 @@ def mended(text: str) -> K3sRegistries | None:
     return result if meant != data and not result.error else None
 
 
+def named_configs(text: str) -> tuple[K3sConfig, ...]:
+    """All `configs` entries, those below misspelt keys too: what they name may lie on the node without being in force."""
+    meant = mended(text)
+    return (*parse_registries(text).configs, *(meant.configs if meant is not None else ()))
+
+
 def _respell(value: Any) -> Any:
     if isinstance(value, dict):
         return {_MEANT.get(key, key): _respell(item) for key, item in value.items()}

@@ -39,7 +39,10 @@ _DATE_DOCUMENT: Final = "harbor/date-"
 
 
 def measure(material: Material, scene: Scene) -> Iterable[Evidence]:
-    """`clock.offset` of nodes and core pods, what events show, and how far the cores are apart."""
+    """`clock.offset` of nodes, what events show, clocks of core pods and how far these are apart.
+
+    A core's clock has a fact of its own: it stands on no node of the pull, and must not speak for one.
+    """
     events = list(_events(material, scene))
     return [*united([*_nodes(material, scene), *_cores(material, scene)]), *events]
 
@@ -54,8 +57,8 @@ def _cores(material: Material, scene: Scene) -> Iterable[Evidence]:
     registry = registry_of(material, scene)
     for pod, offset in pods.items():
         yield Evidence(
-            "clock.measure", registry.target(core_pod=pod), f"core-pod/{pod}", facts={"clock.offset": offset.seconds},
-            bounds={"clock.offset": offset.bound}, excerpt=f"{offset.seconds:+.3f} s, at most {offset.bound:.3f} s wrong", command="date -u +%s",
+            "clock.measure", registry.target(core_pod=pod), f"core-pod/{pod}", facts={"clock.core_offset": offset.seconds},
+            bounds={"clock.core_offset": offset.bound}, excerpt=f"{offset.seconds:+.3f} s, at most {offset.bound:.3f} s wrong", command="date -u +%s",
         )  # fmt: skip
     spread = core_spread(material, scene)
     if spread is not None:
@@ -313,7 +316,7 @@ def wants(material: Material, scene: Scene) -> Iterable[Want]:
 PROBES: tuple[Probe, ...] = (
     Probe(
         "clock.measure",
-        ("clock.offset", "clock.synced", "clock.event_gap", "clock.core_spread", "clock.leeway"),
+        ("clock.offset", "clock.synced", "clock.event_gap", "clock.core_offset", "clock.core_spread", "clock.leeway"),
         lambda material, scene: tuple(measure(material, scene)),
         wants,
     ),

@@ -242,6 +242,7 @@ def wants_proxy(material: Material, scene: Scene) -> Iterable[Want]:
         for unit in units:
             if not _asked(material, node, f"environ-{unit}.txt"):
                 yield NodeItem(node, Command("environ", (unit,)))
+    yield from host_proxy.wants_answer(material, scene)
 
 
 def wants_dns(material: Material, scene: Scene) -> Iterable[Want]:

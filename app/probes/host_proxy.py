@@ -12,10 +12,12 @@ from app.model.target import INCIDENT, Target
 from app.parsers.proxy_env import ProxySettings, parse_environ, parse_unit, settings
 from app.parsers.redact import redact
 from app.parsers.split_url import urlsplit
-from app.probes.base import Scene
+from app.ports import HttpRequest
+from app.probes.base import Fetch, Scene, Want
 from app.probes.registry_scene import registry_of
+from app.probes.registry_wants import FAILING, api_host
 from app.probes.runtime_config import namespace_of, nodes_of, whose
-from app.probes.runtime_files import NodeFiles
+from app.probes.runtime_files import NodeFiles, files_of
 
 FACTS = ("proxy.in_runtime", "proxy.exempt", "proxy.elsewhere", "proxy.answer", "proxy.required")
 UNITS = ("containerd", "k3s", "k3s-agent", "rke2-server", "rke2-agent", "crio", "docker")
@@ -205,12 +207,45 @@ def _elsewhere(files: NodeFiles, material: Material, found: Found) -> str | None
     return "" if looked and found.proxy is not None else None
 
 
+def wants_answer(material: Material, scene: Scene) -> Iterable[Want]:
+    """The registry asked through the proxy that a failing node's runtime has, or that is set elsewhere on it.
+
+    A proxy with a login in its address is left alone: a credential is used only with consent.
+    """
+    registry = registry_of(material, scene)
+    if registry.place is None or scene.vantage == "bundle":
+        return
+    url = f"https://{api_host(registry.place)}/v2/"
+    for node in scene.incident.nodes[:FAILING]:
+        proxy = _known_proxy(files_of(material, node), scene, url)
+        asked = any(seen.node == node for seen in registry.by_proxy)
+        if proxy and "@" not in proxy and not asked:
+            yield Fetch(HttpRequest(url, vantage=f"node/{node}", purpose="proxy", proxy=proxy))
+
+
+def _known_proxy(files: NodeFiles, scene: Scene, url: str) -> str:
+    """The proxy for a URL by the runtime's settings; where it has none, by those that do not reach it."""
+    found = runtime_proxy(files, scene).proxy
+    if found is None or found.any:
+        return found.proxy_for(url) if found is not None else ""
+    kubelet = files.below("/etc/systemd/system/kubelet.service.d").items()
+    for environ in (
+        parse_environ(files.text("/etc/environment") or ""),
+        *(parse_unit(text) for path, text in kubelet if path.endswith(".conf")),
+        parse_environ(files.text("environ-kubelet.txt") or ""),
+    ):
+        if proxy := settings(environ).proxy_for(url):
+            return proxy
+    return ""
+
+
 def _names_proxy(environ: Mapping[str, str]) -> bool:
     return any(name.lower() in ("http_proxy", "https_proxy") and value for name, value in environ.items())
 
 
 def _answer(material: Material, scene: Scene, node: str) -> str:
-    for seen in registry_of(material, scene).seen:
+    registry = registry_of(material, scene)
+    for seen in (*registry.by_proxy, *registry.seen):
         if seen.node == node and seen.exchange.proxy_answer:
             return seen.exchange.proxy_answer
     single = len(scene.incident.nodes) <= 1 and len(material.nodes()) <= 1
@@ -226,7 +261,8 @@ def _required(material: Material, scene: Scene, node: str) -> bool | None:
     """True where direct connections die and the same host answers through a proxy; false where a direct one opens."""
     direct: set[str] = set()
     tunnelled = False
-    for seen in registry_of(material, scene).seen:
+    registry = registry_of(material, scene)
+    for seen in (*registry.by_proxy, *registry.seen):
         if seen.node != node:
             continue
         if seen.exchange.proxy:

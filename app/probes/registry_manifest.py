@@ -53,6 +53,13 @@ def _manifest(registry: Registry) -> Iterable[Evidence]:
         facts = _facts(seen.exchange, used_login=used_login)
         if facts:
             yield evidence("manifest.get", seen, facts, target=_target(registry, seen))
+    for seen in registry.seen:
+        # The mirror names its repositories in its own way; whether it gives anything without a login is all that is asked.
+        if seen.of is Of.MIRROR and seen.exchange.purpose == "manifest-anon" and seen.exchange.status is not None:
+            facts = _facts(seen.exchange, used_login=True)
+            status = facts.get("manifest.anon_status")
+            if status is not None:
+                yield evidence("manifest.get", seen, {"manifest.anon_status": status})
     by_head = {
         (seen.exchange.login, seen.exchange.bearer): seen.exchange.status
         for seen in asked

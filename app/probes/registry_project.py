@@ -30,7 +30,8 @@ def wants(material: Material, scene: Scene) -> Iterable[Want]:
     harbor = registry.challenge is not None and registry.challenge.service == "harbor-registry"
     if image is None or place is None or not harbor or "/" not in image.repository:
         return
-    if not any(_DENIED.search(text) for text in scene.incident.texts):
+    # Of a push that is only asked about, as after a change, nothing was said that could rule this out.
+    if scene.incident.texts and not any(_DENIED.search(text) for text in scene.incident.texts):
         return
     if any(seen.exchange.purpose == PURPOSE for seen in registry.ours):
         return

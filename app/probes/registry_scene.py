@@ -152,7 +152,10 @@ class Registry:
             and (place := place_of_url(exchange.headers.get("location", "")))
         )
         self.upstreams = tuple(_upstreams(material, scene))
-        self.seen = tuple(self._seen(exchange, source) for exchange, source in raw)
+        every = [self._seen(exchange, source) for exchange, source in raw]
+        self.seen = tuple(seen for seen in every if seen.exchange.purpose != "proxy")
+        self.by_proxy = tuple(seen for seen in every if seen.exchange.purpose == "proxy")
+        """Asked only to hear the proxy: what is behind it is not what a runtime without it meets."""
 
     def _name(self, raw: list[tuple[Exchange, str]]) -> str:
         for given in (

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import quote
 
-from app.model.evidence import Price
+from app.model.evidence import Of, Price
 from app.model.exchange import Exchange
 from app.model.material import Material
 from app.parsers.dockerconfig import LoginEntry
@@ -33,8 +33,13 @@ from app.probes.registry_scene import (
     upstream_place,
 )
 from app.probes.registry_token import minted, ready_pods
+from app.probes.runtime_files import files_of
+from app.probes.runtime_setup import node_setup
 from app.probes.secret_facts import SecretSeen, state_of
 from app.probes.workloads import workloads
+from app.pullplan.containerd import choose
+from app.pullplan.plan import rewritten
+from app.pullplan.settings import effective
 
 FAILING: Final = 3
 HEALTHY: Final = 2
@@ -376,10 +381,31 @@ def _secrets(material: Material, scene: Scene) -> dict[str, tuple[LoginEntry, ..
     return found
 
 
+def _at_mirror(material: Material, scene: Scene, registry: Registry, image: Image) -> Iterable[Want]:
+    """The manifest at the mirror that a failing node asks in the registry's place, by its own settings and without a login."""
+    asked = {seen.node for seen in registry.seen if seen.of is Of.MIRROR and seen.exchange.purpose == "manifest-anon"}
+    for node in scene.incident.nodes[:FAILING] if scene.vantage != "bundle" else ():
+        if node in asked:
+            continue
+        setup = node_setup(files_of(material, node))
+        for host in choose(setup, effective(setup), registry.name).hosts:
+            if host.role == "mirror" and host.scheme == "https":
+                url = f"{host.url}/{rewritten(host, image.repository)}/manifests/{image.reference}?ns={quote(registry.name, safe='')}"
+                vantage = f"node/{node}"
+                pem, name = _anchors(material, vantage, Place(host.authority))
+                own = "".join(material.node_file(node, path) or "" for path in host.ca)
+                if own:
+                    pem, name = own + (pem or ""), "hosts.toml ca"
+                yield Fetch(_get(url, vantage, "manifest-anon", pem, name, "HEAD"))
+                break
+
+
 def manifest(material: Material, scene: Scene) -> Iterable[Want]:
     """HEAD, then GET of the image's manifest: anonymously, and with the pull secret where that is allowed."""
     registry = registry_of(material, scene)
     image, place = image_of(scene), registry.place
+    if image is not None and place is not None:
+        yield from _at_mirror(material, scene, registry, image)
     if image is None or place is None or not answers(registry):
         return
     url = f"{base_url(registry, place)}/v2/{image.repository}/manifests/{image.reference}"

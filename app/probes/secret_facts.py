@@ -17,7 +17,10 @@ from app.model.masked import MASK
 from app.model.material import Material
 from app.parsers.core_log_tags import cut_by_a_shell
 from app.parsers.dockerconfig import DockerConfig, LoginEntry, near_miss, parse_dockerconfig
+from app.parsers.harbor_config import at
 from app.parsers.kube_objects import Object, Objects, items, mapping, name_of
+from app.probes.base import Scene
+from app.probes.harbor_common import HarborSide
 from app.probes.hosts_known import pull_secrets
 from app.probes.workloads import Workload, find_secret, secret_document
 
@@ -311,16 +314,16 @@ def name_damaged(
     return False if "$" in username else None
 
 
-def robot_names(material: Material) -> tuple[str | None, tuple[str, ...]]:
+def robot_names(material: Material, scene: Scene) -> tuple[str | None, tuple[str, ...]]:
     """(prefix in force, names of robots) from Harbor's own answers, where they are at hand."""
+    side = HarborSide(material, scene)
     prefix: str | None = None
-    settings = _json(material, "harbor/configurations.json")
-    if isinstance(settings, dict):
-        value = settings.get("robot_name_prefix")
-        value = value.get("value") if isinstance(value, dict) else value
-        prefix = str(value) if isinstance(value, str) and value else None
-    robots = _json(material, "harbor/robots.json")
-    return prefix, tuple(str(robot["name"]) for robot in items(robots) if robot.get("name"))
+    for answer in [*side.documents("configurations"), *side.asked("configurations")]:
+        value = at(answer.value, "robot_name_prefix", "value") or at(answer.value, "robot_name_prefix")
+        if isinstance(value, str) and value:
+            prefix = value
+    robots, _ = side.rows(("robots",), r"robots")
+    return prefix, tuple(str(robot["name"]) for robot in robots if robot.get("name"))
 
 
 def robots_in_secrets(material: Material) -> tuple[str, ...]:
@@ -334,10 +337,3 @@ def robots_in_secrets(material: Material) -> tuple[str, ...]:
             if "$" in entry.username
         )
     )
-
-
-def _json(material: Material, path: str) -> Any:
-    try:
-        return material.json(path)
-    except (ValueError, RecursionError):
-        return None

@@ -237,7 +237,7 @@ def _loose(objects: Objects, scene: Scene, facts_of: object, probe: str) -> Iter
 
 
 def _login(material: Material, scene: Scene) -> Iterable[Evidence]:
-    prefix, robots = robot_names(material)
+    prefix, robots = robot_names(material, scene)
     used = robots_in_secrets(material)
 
     def facts_of(seen: SecretSeen, image: str) -> dict[str, Value]:

@@ -22,7 +22,7 @@ from app.model.view import (
     PlanView,
 )
 from app.probes.base import Scene
-from app.runner.console_seat import Seat
+from app.runner.console_seat import Practising, Seat
 from app.runner.fixing import Fixing
 from app.runner.investigation import Investigation, Opened
 
@@ -58,6 +58,15 @@ class FixConsole(Seat):
             name: Hidden(text) if name in secrets else text for name, text in (inputs or {}).items()
         }
         plan, needs = await fixing.plan(opened, standing, fix_id, given)
+        in_hand = self.practice.given() if self.mode is Mode.PRACTICE and self.practice is not None else {}
+        if plan is None and any(need.key in in_hand for need in needs):
+            # What the story gave is not typed in: a key of many lines or a long password is no exercise.
+            known = {
+                need.key: Hidden(in_hand[need.key]) if need.secret else in_hand[need.key]
+                for need in needs
+                if need.key in in_hand
+            }
+            plan, needs = await fixing.plan(opened, standing, fix_id, {**known, **given})
         if plan is None:
             raise InputNeededError(fix_id, finding, tuple((need.key, need.question, need.secret) for need in needs))
         self.standing = standing
@@ -87,7 +96,10 @@ class FixConsole(Seat):
 
     def _plan_view(self, plan: FixPlan) -> PlanView:
         self.walks.locked = plan.context not in self.unlocked
-        return PlanView(self.walks.header(), plan, unlock_name=plan.context if self.walks.locked else "")
+        hands_over = self.mode is Mode.PRACTICE and not plan.changed and not plan.blocked and plan.fix_class != "advice"
+        return PlanView(
+            self.walks.header(), plan, unlock_name=plan.context if self.walks.locked else "", hands_over=hands_over
+        )
 
     async def unlock(self, name: str) -> HeaderView:
         fixing = self.fixing
@@ -104,6 +116,10 @@ class FixConsole(Seat):
         if fixing is None or self.standing is None:
             raise RefusedError("this plan was not made at this desk", "Plan the fix again.")
         opened = self.walks.opened()
+        if self.mode is Mode.PRACTICE and self.practice is not None and not plan.changed:
+            async for view in self._hand_over(opened, plan, self.practice):
+                yield view
+            return
         if self.journal is not None:
             self.journal.confirm(plan, plan.confirm_name or "enter")
         started = self.walks.now()
@@ -163,6 +179,17 @@ class FixConsole(Seat):
             elapsed=self.walks.now() - started,
         )
         self.walks.trails.pop(self.walks.current, None)
+        await self._look_again(opened)
+
+    async def _hand_over(self, opened: Opened, plan: FixPlan, practice: Practising) -> AsyncIterator[ApplyView]:
+        """What a plan in words asks of others: in practice they are at hand."""
+        started = self.walks.now()
+        helped, said = await practice.hand_over(plan.fix, plan.finding)
+        state = StepState.VERIFIED if helped else StepState.SKIPPED
+        progress = tuple(TargetProgress(target, state, said) for target in plan.targets)
+        yield ApplyView(
+            plan, progress, finished=True, verified=helped, verdict=said, elapsed=self.walks.now() - started
+        )
         await self._look_again(opened)
 
     async def _look_again(self, opened: Opened) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -160,6 +160,32 @@ class Practice:
         if fix not in expected and not helped and not self._open().solved():
             self.wrong_fixes += 1
         self.note(f"applied {fix}{'' if helped else ', which did not help'}")
+
+    def given(self) -> Mapping[str, str]:
+        """What the story put into the operator's hands, by the name under which a fix asks for it."""
+        run = self._open()
+        return {name: str(run.hands.filled(text)) for name, text in run.scenario.given.items()}
+
+    async def hand_over(self, fix: str, finding: str) -> tuple[bool, str]:
+        """Ask those whom a plan in words is for: they do what cures it where cause and fix are the right ones.
+
+        Answers whether they did, and what they say. What they change is not the operator's, for the score.
+        """
+        self.named(finding)
+        self._note_writes()
+        run, scenario = self._open(), self._open().scenario
+        for expected, solution in ((scenario.expect, scenario.solution), (scenario.behind, scenario.second)):
+            if expected is None or solution is None or expected.finding != finding or fix not in solution.fixes:
+                continue
+            written = len(run.state.writes)
+            await run.hands.do(solution.steps, given=True)
+            del run.state.writes[written:]
+            said = f"{solution.owner or 'done by hand'}: {solution.title}"
+            self.note(f"handed over {fix}. {said}")
+            return True, said
+        self.wrong_fixes += 1
+        self.note(f"handed over {fix}, which did not help")
+        return False, "the owner looked and found nothing to put right"
 
     def solved(self) -> bool:
         """Whether the goal holds; the clock stops at the first yes."""

@@ -89,7 +89,9 @@ def _holds(scenario: Scenario, state: State) -> bool:
         image = scenario.push.image.replace("${host}", HOST)
         for number in range(scenario.goal.pushes):
             copy.clock.move(3.0)
-            if not push(copy, f"{image}:check-{number}", scenario.push.account, number=number).works:
+            if not push(
+                copy, f"{image}:check-{number}", scenario.push.account, tool=scenario.push.tool, number=number
+            ).works:
                 return False
     return True
 
@@ -107,6 +109,7 @@ async def build_run(scenario: Scenario) -> PracticeRun:
     controllers.settle()
     await hands.do(scenario.faults, given=True)
     controllers.wait(max(0.0, START - state.clock.seconds))
+    state.refused |= {(verb, resource) for verb, _, resource in (right.partition(" ") for right in scenario.denied)}
     run = PracticeRun(
         scenario, state, controllers, hands, kube, WorldNodes(state, controllers.settle), WorldHttp(state, controllers.settle), harbor, writer
     )  # fmt: skip
@@ -114,7 +117,9 @@ async def build_run(scenario: Scenario) -> PracticeRun:
         image = scenario.push.image.replace("${host}", HOST)
         texts = []
         for number in range(scenario.push.tries):
-            texts.append(push(state, f"{image}:1.{number}", scenario.push.account, number=number).text)
+            texts.append(
+                push(state, f"{image}:1.{number}", scenario.push.account, tool=scenario.push.tool, number=number).text
+            )
             state.clock.move(4.0)
         run.push_text, run.push_image = "\n".join(texts) + "\n", f"{image}:1.{scenario.push.tries - 1}"
     state.writes.clear()

@@ -14,6 +14,7 @@ from app.rulebook.book import Rulebook
 from app.rulebook.load import Problem, line_of, parse_text
 
 _PATH: Final = re.compile(r"`\$(?P<path>[^`]*)`")
+_RIGHT: Final = re.compile(r"(?:get|list|create|update|patch|delete) [a-z]+(?:/[a-z]+)?")
 _ID: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
@@ -81,9 +82,27 @@ class RobotStep(_Strict, frozen=True, kw_only=True):
 
 
 class EndpointStep(_Strict, frozen=True, kw_only=True):
+    """An endpoint of Harbor, and the upstream behind it: the password that it takes now, images that it has now."""
+
     name: str
     url: str | None = None
+    kind: str | None = None
     password: str | None = None
+    upstream_password: str | None = None
+    upstream_images: list[str] = []
+
+
+class ProjectStep(_Strict, frozen=True, kw_only=True):
+    """What other people have put into a project: `images` are `repository:tag`."""
+
+    name: str
+    images: list[str] = []
+    quota_mib: float | None = None
+    used_mib: float | None = None
+    prevent: Literal["", "low", "medium", "high", "critical"] | None = None
+    """Severity from which on images are held back."""
+    scanned: list[str] = []
+    """Images that the scanner has passed."""
 
 
 class ClockStep(_Strict, frozen=True, kw_only=True):
@@ -98,6 +117,8 @@ class ServerStep(_Strict, frozen=True, kw_only=True):
     chain: str | None = None
     scheme: Literal["http", "https"] | None = None
     down: bool | None = None
+    used: int = 0
+    """So many manifests were given to callers without a login just now."""
 
 
 class NameStep(_Strict, frozen=True, kw_only=True):
@@ -107,11 +128,54 @@ class NameStep(_Strict, frozen=True, kw_only=True):
     address: str | None
 
 
+class DiskStep(_Strict, frozen=True, kw_only=True):
+    nodes: list[str]
+    used: int
+    """Percent."""
+
+
+class HarborUrlStep(_Strict, frozen=True, kw_only=True):
+    """Harbor's external URL, as its owner sets it."""
+
+    url: str
+
+
+class FirewallStep(_Strict, frozen=True, kw_only=True):
+    """Between these nodes and an address packets are dropped, or pass again."""
+
+    nodes: list[str]
+    address: str
+    drops: bool
+
+
 class CoreKeyStep(_Strict, frozen=True, kw_only=True):
     """One core pod (by its number in the list) holds the key of another time."""
 
     core: int
     key: str
+
+
+class InsideStep(_Strict, frozen=True, kw_only=True):
+    """A password inside Harbor that is another one now. Cores that run keep the old one until they start again."""
+
+    registry: str | None = None
+    database: str | None = None
+
+
+class OffenderStep(_Strict, frozen=True, kw_only=True):
+    """A job elsewhere, several workers of it, that goes on trying a login."""
+
+    account: str
+    password: str
+    client: str
+    agent: str
+
+
+class ClientStep(_Strict, frozen=True, kw_only=True):
+    """What the machine that pushes has stored as an account's password."""
+
+    account: str
+    password: str
 
 
 class AppStep(_Strict, frozen=True, kw_only=True):
@@ -149,10 +213,20 @@ class Step(_Strict, frozen=True, kw_only=True):
     wait: float | None = None
     robot: RobotStep | None = None
     endpoint: EndpointStep | None = None
+    project: ProjectStep | None = None
     clock: ClockStep | None = None
     server: ServerStep | None = None
     name: NameStep | None = None
+    firewall: FirewallStep | None = None
+    disk: DiskStep | None = None
+    external_url: HarborUrlStep | None = None
     core_key: CoreKeyStep | None = None
+    core_database: int | None = None
+    """One core pod (by its number in the list) works on another, nearly empty database."""
+    inside: InsideStep | None = None
+    read_only: bool | None = None
+    offender: OffenderStep | None = None
+    client: ClientStep | None = None
     drop_image: list[str] | None = None
     """Nodes whose stored images are gone."""
 
@@ -163,7 +237,12 @@ class Step(_Strict, frozen=True, kw_only=True):
         return given[0] if len(given) == 1 else ""
 
 
-GIVEN: Final = frozenset({"robot", "endpoint", "clock", "server", "name", "core_key", "drop_image"})
+GIVEN: Final = frozenset(
+    {
+        "robot", "endpoint", "project", "clock", "server", "name", "firewall", "disk", "external_url", "core_key", "core_database", "inside", "read_only",
+        "offender", "client", "drop_image",
+    }
+)  # fmt: skip
 """Steps that no operator can do."""
 
 
@@ -173,6 +252,8 @@ class Push(_Strict, frozen=True, kw_only=True):
     account: str
     image: str
     tries: int = 5
+    tool: Literal["crane", "docker"] = "crane"
+    """docker logs in first, and asks whether the login is good."""
 
 
 class Goal(_Strict, frozen=True, kw_only=True):
@@ -194,6 +275,9 @@ class Solution(_Strict, frozen=True, kw_only=True):
     fixes: list[str]
     """Ids of the fixes that cure it, first aid included."""
     steps: list[Step]
+    owner: str = ""
+    """Who carries the steps out where the operator cannot: then one of the fixes is a text that is handed over, and the
+    steps may be what only others can do."""
 
 
 class Wrong(_Strict, frozen=True, kw_only=True):
@@ -242,6 +326,10 @@ class Scenario(_Strict, frozen=True, kw_only=True):
     """A second fault that only shows when the first is cured; its cure stands in `second`."""
     second: Solution | None = None
     harbor_login: bool = True
+    denied: list[str] = []
+    """What the operator's user may not do in the cluster: `get pods/log`."""
+    given: dict[str, str] = {}
+    """What the story puts into the operator's hands, by the name under which a fix asks for it."""
 
 
 def load_scenario(name: str, text: str) -> tuple[Scenario | None, list[Problem]]:
@@ -272,14 +360,17 @@ def _mistakes(scenario: Scenario) -> Iterable[tuple[str, str]]:
         yield ".hints", "a scenario has at least one hint"
     if not scenario.goal.pods and not scenario.goal.pushes:
         yield ".goal", "a goal names namespaces whose pods run, or a number of pushes"
+    for index, right in enumerate(scenario.denied):
+        if not _RIGHT.fullmatch(right):
+            yield f".denied[{index}]", "a right is a verb and a resource, such as `get pods/log`"
     if scenario.goal.pushes and scenario.push is None:
         yield ".goal", "pushes are counted only where `push` says what is pushed"
     if (scenario.behind is None) != (scenario.second is None):
         yield ".behind", "`behind` and `second` come together"
-    second = scenario.second.steps if scenario.second is not None else []
+    first, second = scenario.solution, scenario.second
     for path, steps, given in (
-        ("faults", scenario.faults, True), ("solution.steps", scenario.solution.steps, False), ("wrong.steps", scenario.wrong.steps, False),
-        ("second.steps", second, False),
+        ("faults", scenario.faults, True), ("solution.steps", first.steps, bool(first.owner)), ("wrong.steps", scenario.wrong.steps, False),
+        ("second.steps", second.steps if second else [], bool(second and second.owner)),
     ):  # fmt: skip
         if path == "faults" and not steps:
             yield ".faults", "nothing is broken"

@@ -19,6 +19,7 @@ RULES: Final = (
     "10 for the price of evidence: a use of a credential costs 5, a look into a container 1; above par 2 points each.",
     "10 for no wrong fix: 5 off for each change that does not help.",
     "10 for a small blast radius: 3 off for each node, object or account that was changed without need.",
+    "Where the cure is somebody else's, it is to hand the right text to them; in practice they answer at once.",
     "Hints take off 5, then 10, then 15 each.",
 )
 

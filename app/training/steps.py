@@ -10,16 +10,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+
 from app.errors import RefusedError
 from app.training.scenario import GIVEN, AppStep, SecretStep, Step
 from app.training.world import pki
-from app.training.world.base import HOST, UPSTREAM, deployment, dockerconfig
+from app.training.world.base import HOST, UPSTREAM, deployment, digest_of, dockerconfig
 from app.training.world.controllers import Controllers
 from app.training.world.http import WorldHarbor
 from app.training.world.kube import WorldKube
 from app.training.world.node_writer import WorldNodeWriter
 from app.training.world.registry import ready_cores
-from app.training.world.state import State
+from app.training.world.state import Offender, State
 
 _VALUE: Final = re.compile(r"\$\{(?P<what>[a-z0-9]+)(?::(?P<name>[^}]+))?\}")
 _TYPES: Final = {
@@ -146,7 +149,20 @@ class Hands:
         elif step.endpoint is not None:
             endpoint = harbor.endpoints[step.endpoint.name]
             endpoint.url = str(self.filled(step.endpoint.url)) if step.endpoint.url is not None else endpoint.url
+            endpoint.kind = step.endpoint.kind or endpoint.kind
             endpoint.password = step.endpoint.password if step.endpoint.password is not None else endpoint.password
+            if step.endpoint.upstream_password is not None:
+                state.upstream_logins[endpoint.user] = step.endpoint.upstream_password
+            state.upstream_images |= {image: digest_of(image) for image in step.endpoint.upstream_images}
+        elif step.project is not None:
+            project = harbor.projects[step.project.name]
+            project.images |= {image: digest_of(f"{project.name}/{image}") for image in step.project.images}
+            project.scanned |= set(step.project.scanned)
+            project.prevent = project.prevent if step.project.prevent is None else step.project.prevent
+            if step.project.quota_mib is not None:
+                project.quota = round(step.project.quota_mib * 2**20)
+            if step.project.used_mib is not None:
+                project.used = round(step.project.used_mib * 2**20)
         elif step.clock is not None:
             for node in step.clock.nodes:
                 state.nodes[node].clock_offset, state.nodes[node].clock_synced = step.clock.offset, step.clock.synced
@@ -156,15 +172,36 @@ class Hands:
                 server.chain = (state.certificates[step.server.chain],)
             server.scheme = step.server.scheme or server.scheme
             server.down = server.down if step.server.down is None else step.server.down
+            server.asked += [state.now()] * step.server.used
         elif step.name is not None:
             name = str(self.filled(step.name.name))
             if step.name.address is None:
                 state.names.pop(name, None)
             else:
                 state.names[name] = step.name.address
+        elif step.firewall is not None:
+            pairs = {(node, step.firewall.address) for node in step.firewall.nodes}
+            state.dropped = state.dropped | pairs if step.firewall.drops else state.dropped - pairs
+        elif step.disk is not None:
+            for node in step.disk.nodes:
+                state.nodes[node].disk_used = step.disk.used
+        elif step.external_url is not None:
+            harbor.external_url = str(self.filled(step.external_url.url))
         elif step.core_key is not None:
             pod = ready_cores(state)[step.core_key.core]
             harbor.cores[pod].key = pki.token_key(f"{state.seed}/{step.core_key.key}")
+        elif step.core_database is not None:
+            harbor.cores[ready_cores(state)[step.core_database]].strange_database = True
+        elif step.read_only is not None:
+            harbor.read_only = step.read_only
+        elif step.client is not None:
+            state.client_logins[step.client.account] = str(self.filled(step.client.password))
+        elif step.offender is not None:
+            one = step.offender
+            harbor.offenders.append(Offender(one.account, one.password, one.client, one.agent, state.now()))
+        elif step.inside is not None:
+            harbor.registry_password = step.inside.registry or harbor.registry_password
+            harbor.database_password = step.inside.database or harbor.database_password
         elif step.drop_image is not None:
             for node in step.drop_image:
                 state.nodes[node].images = {
@@ -174,7 +211,7 @@ class Hands:
     # --- placeholders ---
 
     def filled(self, value: Any) -> Any:
-        """`${host}`, `${upstream}`, `${ca:name}`, `${secret:robot}`, `${endpointpassword:name}`, `${dockerconfig:account}` put in.
+        """`${host}`, `${upstream}`, `${ca:name}`, `${fingerprint:name}`, `${secret:account}`, `${endpointpassword:name}`, `${dockerconfig:account}` put in.
 
         Raises RefusedError for a name that the world does not have.
         """
@@ -195,8 +232,11 @@ class Hands:
                     return UPSTREAM
                 case "ca":
                     return self.state.certificates[name]
+                case "fingerprint":
+                    der = x509.load_pem_x509_certificate(self.state.certificates[name].encode())
+                    return der.fingerprint(SHA256()).hex(":").upper()
                 case "secret":
-                    return harbor.robots[name].secret
+                    return harbor.robots[name].secret if name in harbor.robots else harbor.users[name].password
                 case "robotid":
                     return str(harbor.robots[name].id)
                 case "upstreampassword":

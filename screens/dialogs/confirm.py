@@ -63,6 +63,9 @@ class ConfirmDialog(Dialog[bool]):
 
 def confirm_plan(plan: FixPlan, retry_pods: bool = False) -> ConfirmDialog:
     """Confirm exactly this plan."""
+    if not plan.changed:
+        text = "Its owner gets the text and answers at once. Asking for what is not the cure counts as a wrong fix."
+        return ConfirmDialog("Hand it over?", lines([plain(plan.title, "bold"), "", text]), "Hand over", danger=False)
     out: list[Content | str] = [plain(plan.title, "bold"), ""]
     out += [
         assemble(("where    ", MUTED), plan.context or "this context", f", {targets(plan.targets, 4)}"),

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from app.commands import train
 from app.model.standing import Certainty
 from app.training.practice import read_all
 from app.training.run import PracticeRun, build_run
-from app.training.scenario import Expected, Scenario, lint, load_scenario
+from app.training.scenario import Expected, Scenario, Solution, lint, load_scenario
 from tests.fakes.practice import book, investigate
 
 FOLDER = Path(__file__).parents[2] / "rules" / "scenarios"
@@ -46,7 +47,7 @@ def test_it_is_broken_and_has_hints(scenario: Scenario) -> None:
     assert len(scenario.hints) >= 2
     assert not run.state.writes
     if scenario.push is not None:
-        assert "401" in run.push_text or "UNAUTHORIZED" in run.push_text
+        assert "\nError" in run.push_text
     else:
         phases = {
             pod["status"]["phase"] for space in scenario.goal.pods for pod in run.state.cluster.all("pods", space)
@@ -66,6 +67,11 @@ def check(run: PracticeRun, expected: Expected) -> None:
     assert proven <= {expected.finding}
 
 
+def cure(run: PracticeRun, solution: Solution) -> None:
+    """By the operator's own hands, or by those of the owner to whom it is handed over."""
+    asyncio.run(run.hands.do(solution.steps, given=bool(solution.owner)))
+
+
 @every
 def test_the_engine_finds_the_cause(scenario: Scenario) -> None:
     check(start(scenario), scenario.expect)
@@ -77,11 +83,11 @@ def test_the_solution_cures_it_and_the_tempting_change_does_not(scenario: Scenar
     asyncio.run(run.hands.do(scenario.wrong.steps))
     assert not run.solved()
     run = start(scenario)
-    asyncio.run(run.hands.do(scenario.solution.steps))
+    cure(run, scenario.solution)
     if scenario.second is not None and scenario.behind is not None:
         assert not run.solved()
         check(run, scenario.behind)
-        asyncio.run(run.hands.do(scenario.second.steps))
+        cure(run, scenario.second)
     assert run.solved()
 
 
@@ -104,6 +110,10 @@ def test_a_second_fault_stays_hidden_behind_the_first(name: str) -> None:
     assert all(one.finding != scenario.behind.finding or one.certainty is Certainty.OUT for one in step.standings)
 
 
+def test_the_command_line_lets_owners_do_their_part() -> None:
+    assert train.run(["--check", str(FOLDER / "ci-login-stale.yaml")]) == 0
+
+
 def test_looking_whether_it_is_solved_changes_nothing() -> None:
     run = start(KNOWN["core-keys-differ"])
     before = deepcopy(run.state.harbor)
@@ -120,6 +130,7 @@ def test_looking_whether_it_is_solved_changes_nothing() -> None:
         ("  - core_key: {core: 1, key: before-the-upgrade}", "  - core_key: {core: 1, key: x}\n    wait: 3", "exactly one"),
         ("    - harbor: {method: PATCH", "    - clock: {nodes: [worker-1], offset: 1}\n    - harbor: {method: PATCH", "no operator"),
         ("lesson:", "lessn: x\nlesson:", "unknown field"),
+        ("base: kubeadm", "base: kubeadm\ndenied: [logs]", "a verb and a resource"),
         ("schema: 1", "schema: [1", ""),
     ],
 )  # fmt: skip

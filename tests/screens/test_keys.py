@@ -85,6 +85,13 @@ ASKS: list[Case] = [
     ("diagnosis c", lambda: DiagnosisScreen(at.DIAGNOSIS), "c", ask.CopyText, {}),
     ("diagnosis ctrl+s", lambda: DiagnosisScreen(at.DIAGNOSIS), "f2", ask.Report, {}),
     ("plan A", lambda: FixPlanScreen(at.PLAN_UNLOCKED), "A", ask.ApplyPlan, {"plan": at.PLAN, "retry_pods": False}),
+    (
+        "plan A in practice",
+        lambda: FixPlanScreen(replace(at.PLAN_HAND_OFF, hands_over=True)),
+        "A",
+        ask.ApplyPlan,
+        {"plan": at.OWNED, "retry_pods": False},
+    ),
     ("plan W", lambda: FixPlanScreen(at.PLAN_LOCKED), "W", ask.Unlock, {"id": "prod-eu"}),
     ("plan c", lambda: FixPlanScreen(at.PLAN_LOCKED), "c", ask.CopyText, {}),
     ("plan ctrl+s", lambda: FixPlanScreen(at.PLAN_LOCKED), "ctrl+s", ask.SaveText, {"name": "plan-install-ca.txt"}),

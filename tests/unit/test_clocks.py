@@ -117,7 +117,9 @@ def test_exec_is_finer_than_tokens() -> None:
     }
     found = read(files)
     assert fact(found, "clock.core_spread") == [(pytest.approx(90.0), pytest.approx(0.1))]
-    assert {one.target.get("core-pod") for one in found if "clock.offset" in one.facts} == {"a", "b"}
+    assert {one.target.get("core-pod") for one in found if "clock.core_offset" in one.facts} == {"a", "b"}
+    # A core's clock speaks for no node: a node's wrong clock is not ruled out by it.
+    assert not fact(found, "clock.offset")
 
 
 @pytest.mark.parametrize(

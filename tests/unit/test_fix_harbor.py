@@ -156,6 +156,21 @@ async def test_an_endpoint_login_is_written_and_never_shown(tmp_path: Path) -> N
     assert CANARY not in written(tmp_path) + repr(made) + made.changes[0].diff
 
 
+async def test_a_quay_login_is_written_as_json_and_never_shown(tmp_path: Path) -> None:
+    harbor = FakeHarbor(
+        projects=PROJECTS,
+        registries=[
+            {"id": 5, "name": "up", "type": "quay", "url": "https://up.example", "credential": {"access_key": "u"}}
+        ],
+    )
+    made = await plan("quay-json-credential", cluster(), harbor, inputs={"username": "u", "password": CANARY})
+    await apply(made, gateway(cluster(), tmp_path, harbor))
+    body = harbor.writes[0][2]
+    assert (body["credential_type"], body["access_key"]) == ("basic", "json_file")
+    assert json.loads(body["access_secret"]) == {"account_name": "u", "docker_cli_password": CANARY}
+    assert CANARY not in written(tmp_path) + repr(made) + made.changes[0].diff
+
+
 async def test_a_robot_that_moved_since_is_not_overwritten(tmp_path: Path) -> None:
     harbor = FakeHarbor(robots=[robot(disable=True)])
     made = await plan("robot-enable", cluster(), harbor, **ACCOUNT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,11 @@ def in_account(kube: FakeKube, *names: str) -> bool:
     ] == list(names)
 
 
+def images(kube: FakeKube) -> list[str]:
+    template = kube.objects["deployments", "apps", "web"]["spec"]["template"]["spec"]
+    return [container["image"] for container in template["containers"]]
+
+
 REFUSED = Evidence("token.login", Target.of(secret="apps/old"), facts={"token.login": 401})
 ROWS = {
     "create": Row("create-secret", cluster, clean, "+", LOGIN),
@@ -87,6 +92,7 @@ ROWS = {
     "wrong-port": Row("rewrite-secret", with_secret(secret("pull", auths(f"{HOST}:8443"))), clean, f"-    - server: {HOST}:8443"),
     "base64-twice": Row("rewrite-secret", with_secret(secret("pull", b64(json.dumps(CLEAN)))), clean, "base64-twice"),
     "not-json": Row("rewrite-secret", with_secret(secret("pull", "{oops")), clean, "not JSON", LOGIN),
+    "robot": Row("use-robot", with_secret(secret("pull", auths(user="dana", password="hers"))), clean, "+      username: robot$shop", {**LOGIN, "finding": "login-lock"}),
     "refused": Row("rewrite-secret", with_secret(secret("pull", auths(password="old"))), clean, "*** (after)", {**LOGIN, "finding": "robot-secret-stale"}),
     "immutable": Row("rewrite-secret", with_secret(secret("pull", NEWLINE, immutable=True)), clean, "*** (after)"),
     "opaque": Row("recreate-secret-typed", with_secret(secret("pull", CLEAN, kind="Opaque")), clean, "-type: Opaque"),
@@ -97,6 +103,9 @@ ROWS = {
     "template": Row("add-secret-to-template", with_secret(secret("fit", CLEAN), listed=("old",), template=("old",)), lambda kube: in_template(kube, "old", "fit"), "+- name: fit"),
     "template-hides-account": Row(
         "add-secret-to-template", with_secret(secret("fit", CLEAN), listed=("acc",), template=(), account=("acc",)), lambda kube: in_template(kube, "acc", "fit"), "+- name: acc"
+    ),
+    "image": Row(
+        "fix-image-ref", cluster, lambda kube: images(kube) == [f"{HOST}/shop/web:1.3"], f"+web: {HOST}/shop/web:1.3", {"inputs": {"new-image": f"{HOST}/shop/web:1.3"}}
     ),
     "drop": Row(
         "drop-secret-from-list", with_secret(secret("old", auths(password="x")), secret("pull", CLEAN), listed=("old", "pull")), lambda kube: in_template(kube, "pull"), "-- name: old",
@@ -161,7 +170,7 @@ async def test_no_secret_is_shown_or_stored(name: str, tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("name", ["create", "newline", "opaque", "account", "template"])
+@pytest.mark.parametrize("name", ["create", "newline", "opaque", "account", "template", "image"])
 async def test_a_missing_right_stops_the_plan(name: str, tmp_path: Path) -> None:
     row = ROWS[name]
     kube = row.build()
@@ -179,6 +188,42 @@ async def test_inputs_are_asked_for() -> None:
     made, needs, _ = await prepare(context("create-secret"), "create-secret", kube={"workload": cluster()})
     assert made is None
     assert [(need.key, need.secret) for need in needs] == [("username", False), ("password", True)]
+
+
+async def test_where_no_pod_pulls_the_robot_is_told_in_words() -> None:
+    asked = context("use-robot", finding="client-login-wrong", fix_class="advice", action="push", targets=())
+    asked = replace(asked, case=replace(asked.case, incident=replace(asked.case.incident, pods=())))
+    made, needs, _ = await prepare(asked, "use-robot", kube={"workload": cluster()})
+    assert needs == ()
+    assert made is not None
+    assert not made.changed
+    assert made.hand_off
+
+
+async def test_an_image_name_is_asked_for_and_checked() -> None:
+    made, needs, _ = await prepare(context("fix-image-ref"), "fix-image-ref", kube={"workload": cluster()})
+    assert made is None
+    assert [(need.key, need.secret) for need in needs] == [("new-image", False)]
+    for wrong, word in (("Not An Image", "no image name"), (f"{HOST}/shop/web:1.2", "the very image")):
+        with pytest.raises(RefusedError, match=word):
+            await plan("fix-image-ref", cluster(), inputs={"new-image": wrong})
+
+
+async def test_only_the_containers_with_the_failing_image_are_changed(tmp_path: Path) -> None:
+    kube = cluster()
+    spec = kube.objects["deployments", "apps", "web"]["spec"]["template"]["spec"]
+    spec["containers"].append({"name": "side", "image": f"{HOST}/shop/side:1"})
+    spec["initContainers"] = [{"name": "first", "image": f"{HOST}/shop/web:1.2"}]
+    made = await plan("fix-image-ref", kube, inputs={"new-image": f"{HOST}/shop/web:1.3"})
+    await apply(made, gateway(kube, tmp_path))
+    assert images(kube) == [f"{HOST}/shop/web:1.3", f"{HOST}/shop/side:1"]
+    template = kube.objects["deployments", "apps", "web"]["spec"]["template"]["spec"]
+    assert template["initContainers"][0]["image"] == f"{HOST}/shop/web:1.3"
+
+
+async def test_a_pod_without_a_template_keeps_its_image() -> None:
+    with pytest.raises(RefusedError, match="no template"):
+        await plan("fix-image-ref", cluster(owned=False), inputs={"new-image": f"{HOST}/shop/web:1.3"})
 
 
 async def test_other_logins_of_a_secret_are_kept(tmp_path: Path) -> None:

@@ -143,8 +143,10 @@ async def test_facts_of_core_and_registry() -> None:
     registry = facts(opened, "registry.more")
     assert registry["registry.secret_hash"] == hashlib.sha256(b"http-secret-1").hexdigest()
     assert registry["registry.passwd_hash"]
-    clock = [one for one in BY_ID["clock.measure"].read(opened.material, opened.scene) if "clock.offset" in one.facts]
-    assert [(one.target.get("core-pod"), one.facts["clock.offset"]) for one in clock] == [
+    clock = [
+        one for one in BY_ID["clock.measure"].read(opened.material, opened.scene) if "clock.core_offset" in one.facts
+    ]
+    assert [(one.target.get("core-pod"), one.facts["clock.core_offset"]) for one in clock] == [
         ("harbor-core", pytest.approx(30.0, abs=0.6))
     ]
 

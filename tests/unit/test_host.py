@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from app.model.case import Incident
 from app.model.evidence import Evidence, Outcome, Value
 from app.model.material import Document, Material
 from app.ports import File
 from app.probes import host, runtime
-from app.probes.base import NodeItem, Scene
+from app.probes.base import Fetch, NodeItem, Scene
+from app.probes.registry_scene import registry_of
 
 IMAGE = "h.example.com/p/app:1"
 
@@ -99,6 +101,60 @@ def test_proxy_of_the_process_and_who_is_exempt() -> None:
     facts = _facts("proxy.read", material, _scene())
     assert facts["proxy.exempt"] is False
     assert "p.corp:3128" in str(facts["proxy.in_runtime"])
+
+
+def _asked_by_proxy(material: Material) -> list[tuple[str, str, str]]:
+    by_id = {item.id: item for item in host.PROBES}
+    wants = by_id["proxy.read"].wants(material, replace(_scene(), vantage="desk"))
+    return [
+        (one.request.url, one.request.vantage, one.request.proxy)
+        for one in wants
+        if isinstance(one, Fetch) and one.request.purpose == "proxy"
+    ]
+
+
+def test_the_proxy_is_asked_for_the_registry_from_the_node() -> None:
+    url, node = "https://h.example.com/v2/", "node/n1"
+    own = _docs(("environ-containerd.txt", "HTTPS_PROXY=http://p.corp:3128\n"))
+    assert _asked_by_proxy(own) == [(url, node, "http://p.corp:3128")]
+    beside = _docs(
+        ("environ-containerd.txt", "PATH=/usr/bin\n"), ("etc/environment", "https_proxy=http://p.corp:3128\n")
+    )
+    assert _asked_by_proxy(beside) == [(url, node, "http://p.corp:3128")]
+    # The runtime goes past its proxy; a proxy with a login is a credential; without any there is nobody to ask.
+    for environ in (
+        "HTTPS_PROXY=http://p.corp:3128\nNO_PROXY=.example.com\n",
+        "HTTPS_PROXY=http://me:secret@p.corp:3128\n",
+        "PATH=/usr/bin\n",
+    ):
+        assert not _asked_by_proxy(_docs(("environ-containerd.txt", environ)))
+
+
+def test_what_the_proxy_answers_is_no_answer_of_the_way_without_it() -> None:
+    def exchange(purpose: str, **more: object) -> dict[str, object]:
+        return {"url": "https://h.example.com/v2/", "vantage": "node/n1", "purpose": purpose, **more}
+
+    direct, tunnel = (
+        exchange("ping", dns="ok", tcp="timeout"),
+        exchange("proxy", tcp="open", proxy="http://p.corp:3128", proxy_answer="tunnel", status=401),
+    )
+    material = _docs(
+        ("environ-containerd.txt", "PATH=/usr/bin\n"),
+        ("etc/environment", "https_proxy=http://p.corp:3128\n"),
+        ("exchanges.json", json.dumps([direct, tunnel])),
+    )
+    facts = _facts("proxy.read", material, _scene())
+    assert (facts["proxy.answer"], facts["proxy.required"]) == ("tunnel", True)
+    assert not _asked_by_proxy(material)
+    seen = registry_of(material, _scene())
+    assert [one.exchange.purpose for one in seen.seen] == ["ping"]
+    refused = exchange("proxy", tcp="open", proxy="http://p.corp:3128", proxy_answer="403")
+    material = _docs(
+        ("environ-containerd.txt", "HTTPS_PROXY=http://p.corp:3128\n"),
+        ("exchanges.json", json.dumps([exchange("ping", dns="ok", tcp="open", status=401), refused])),
+    )
+    facts = _facts("proxy.read", material, _scene())
+    assert (facts["proxy.answer"], facts["proxy.required"]) == ("403", False)
 
 
 def test_a_proxy_beside_the_process_is_elsewhere() -> None:

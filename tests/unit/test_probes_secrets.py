@@ -329,3 +329,20 @@ def test_odd_input_never_raises() -> None:
         for probe in PROBES:
             list(probe.read(material, SCENE))
             list(probe.wants(material, SCENE))
+
+
+def test_a_cut_name_is_told_by_the_robots_that_harbor_lists_when_asked() -> None:
+    rows = [
+        {
+            "url": "https://harbor.example.com/api/v2.0/robots?page_size=100",
+            "status": 200,
+            "body": '[{"id": 3, "name": "robot$ci-pull", "level": "system"}]',
+        }
+    ]
+    asked = Document("registry/exchanges.json", json.dumps(rows))
+    cut, other = secret(auths(user="robot-pull")), secret(auths(user="robot-push"))
+    said = [
+        read("secret.login", given(pod("pull"), one, more=more))[0].facts.get("secret.name_damaged")
+        for one, more in ((cut, (asked,)), (cut, ()), (other, (asked,)))
+    ]
+    assert said == [True, None, None]

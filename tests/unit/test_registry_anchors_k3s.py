@@ -12,8 +12,8 @@ from tests.unit.pki import make
 FOLDER = "/var/lib/rancher/k3s/agent/etc/containerd"
 
 
-def _material(ca: str) -> Material:
-    yaml = 'configs:\n  "harbor.example.com":\n    tls:\n      ca_file: /etc/corp/ca.crt\n'
+def _material(ca: str, key: str = "configs") -> Material:
+    yaml = f'{key}:\n  "harbor.example.com":\n    tls:\n      ca_file: /etc/corp/ca.crt\n'
     config = f"version = 3\n[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = \"{FOLDER}/certs.d\"\n"
     return Material(
         [
@@ -36,3 +36,10 @@ def test_a_ca_named_by_registries_yaml_is_seen_as_not_in_force() -> None:
 
 def test_a_file_without_a_certificate_counts_for_nothing() -> None:
     assert not anchors_of(_material("no certificate\n"), "n1", Place("harbor.example.com")).unread
+
+
+def test_a_ca_below_a_misspelt_key_is_on_the_node_as_well() -> None:
+    found = anchors_of(_material(make("Corp Root", ca=True).pem, "config"), "n1", Place("harbor.example.com"))
+    assert [kind for kind, _ in found.unread] == ["dir-not-read"]
+    nonsense = anchors_of(_material(make("Corp Root", ca=True).pem, "nonsense"), "n1", Place("harbor.example.com"))
+    assert not nonsense.unread

@@ -11,6 +11,7 @@ from app.training.world import pki
 from app.training.world.clock import START, SimClock
 from app.training.world.cluster import Cluster
 from app.training.world.controllers import Controllers
+from app.training.world.network import PUBLIC_RESOLVER
 from app.training.world.node_writer import PUBLIC, start
 from app.training.world.state import (
     OS_BUNDLE,
@@ -31,14 +32,25 @@ UPSTREAM: Final = "registry.vendor.example"
 AGE: Final = 40 * pki.DAY
 """How long the cluster has been up when the shift begins."""
 PLAIN_PORT: Final = 5000
-_ADDRESSES: Final = {HOST: "10.20.1.10", UPSTREAM: "203.0.113.40"}
+PUBLIC_REGISTRY: Final = "registry.public.example"
+"""Serves everybody, those without a login up to a limit."""
+DEPOT: Final = "depot.corp.example"
+"""A small registry of one team, on a port of its own and on no other."""
+PROXY: Final = "proxy.corp.example"
+_ADDRESSES: Final = {
+    HOST: "10.20.1.10",
+    UPSTREAM: "203.0.113.40",
+    PUBLIC_REGISTRY: "203.0.113.60",
+    PROXY: "10.20.0.8",
+    DEPOT: "10.20.1.20",
+}
 
 
 def build(seed: str, kind: str) -> tuple[State, Controllers]:
     """A healthy world just before the shift. `kind`: `kubeadm` or `k3s`."""
     clock = SimClock(START - AGE)
     cluster = Cluster(clock.now)
-    harbor = Harbor(HOST)
+    harbor = Harbor(HOST, external_url=f"https://{HOST}")
     state = State(seed, clock, {}, harbor, cluster)
     _certificates(state)
     _servers(state)
@@ -64,19 +76,41 @@ def _certificates(state: State) -> None:
     state.certificates |= {name: one.pem for name, one in own.items()}
     for name, parent, hosts in (
         ("harbor", corp, (HOST,)), ("harbor-new", fresh, (HOST,)), ("harbor-other-name", corp, ("registry.corp.example",)), ("vendor", public, (UPSTREAM,)),
+        ("depot", corp, (DEPOT,)),
+        ("public-registry", public, (PUBLIC_REGISTRY,)),
     ):  # fmt: skip
         first = START - (pki.DAY if name == "harbor-new" else 60 * pki.DAY)
         state.certificates[name] = pki.issue(f"{state.seed}/{name}", hosts[0], parent, hosts=hosts, start=first, end=START + 300 * pki.DAY).pem  # fmt: skip
     state.certificates["harbor-expired"] = pki.issue(f"{state.seed}/old", HOST, corp, hosts=(HOST,), start=START - 396 * pki.DAY, end=START - 1800).pem  # fmt: skip
+    issuing = pki.issue(f"{state.seed}/issuing", "Corp Example Issuing CA 2", corp, ca=True, start=begin, end=end)
+    below = pki.issue(
+        f"{state.seed}/below", HOST, issuing, hosts=(HOST,), start=START - pki.DAY, end=START + 300 * pki.DAY
+    )
+    state.certificates |= {
+        "corp-issuing": issuing.pem, "harbor-below-issuing": below.pem, "harbor-below-issuing-full": below.pem + issuing.pem,
+    }  # fmt: skip
     state.certificates["operator"] = public.pem + corp.pem + fresh.pem
 
 
 def _servers(state: State) -> None:
     state.names.update(_ADDRESSES)
+    state.resolvers[PUBLIC_RESOLVER] = frozenset({UPSTREAM, PUBLIC_REGISTRY})
     for server in (
         Server(HOST, 443, "https", "harbor", _ADDRESSES[HOST], (state.certificates["harbor"],)),
         Server(HOST, PLAIN_PORT, "http", "plain", _ADDRESSES[HOST]),
+        Server(DEPOT, 8443, "https", "plain", _ADDRESSES[DEPOT], (state.certificates["depot"],)),
         Server(UPSTREAM, 443, "https", "upstream", _ADDRESSES[UPSTREAM], (state.certificates["vendor"],)),
+        Server(
+            PUBLIC_REGISTRY,
+            443,
+            "https",
+            "upstream",
+            _ADDRESSES[PUBLIC_REGISTRY],
+            (state.certificates["public-registry"],),
+            anonymous=True,
+            limit=100,
+        ),
+        Server(PROXY, 3128, "http", "proxy", _ADDRESSES[PROXY]),
     ):
         state.servers[(server.host, server.port)] = server
 
@@ -88,19 +122,24 @@ def digest_of(name: str) -> str:
 
 def _harbor_data(state: State) -> None:
     harbor, created = state.harbor, START - 200 * pki.DAY
+    harbor.registry_password = pki.word(f"{state.seed}/inner-registry", 24)
+    harbor.database_password = pki.word(f"{state.seed}/database", 24)
     for number, (name, public, images) in enumerate(
-        (("library", True, ("tools:3.2",)), ("shop", False, ("web:2.4", "cart:1.9")), ("billing", False, ("invoice:5.1",)), ("vendor", False, ())),
+        (("library", True, ("tools:3.2",)), ("shop", False, ("web:2.4", "cart:1.9")), ("billing", False, ("invoice:5.1",)), ("vendor", False, ()), ("public", False, ())),
         1,
     ):  # fmt: skip
         harbor.projects[name] = Project(
-            number, name, public, "vendor-hub" if name == "vendor" else "", {image: digest_of(f"{name}/{image}") for image in images}, created=created
+            number, name, public, {"vendor": "vendor-hub", "public": "public-hub"}.get(name, ""), {image: digest_of(f"{name}/{image}") for image in images}, created=created
         )  # fmt: skip
     harbor.projects["shop"].members = {"dana": "developer"}
     harbor.endpoints["vendor-hub"] = Endpoint(1, "vendor-hub", f"https://{UPSTREAM}", user="corp+harbor", password=pki.word(f"{state.seed}/up", 24))  # fmt: skip
     state.upstream_logins["corp+harbor"] = harbor.endpoints["vendor-hub"].password
+    harbor.endpoints["public-hub"] = Endpoint(2, "public-hub", f"https://{PUBLIC_REGISTRY}", user="corp+mirror", password=pki.word(f"{state.seed}/hub", 24))  # fmt: skip
+    state.upstream_logins["corp+mirror"] = harbor.endpoints["public-hub"].password
+    state.upstream_images["acme/cache:7.2"] = digest_of("acme/cache:7.2")
     state.upstream_images["acme/agent:7.0"] = digest_of("acme/agent:7.0")
     robots: tuple[tuple[str, dict[str, tuple[str, ...]]], ...] = (
-        ("robot$cluster-pull", {"shop": ("pull",), "billing": ("pull",), "vendor": ("pull",)}),
+        ("robot$cluster-pull", {"shop": ("pull",), "billing": ("pull",), "vendor": ("pull",), "public": ("pull",)}),
         ("robot$ci-push", {"shop": ("pull", "push")}),
         ("robot$billing-pull", {"billing": ("pull",)}),
     )

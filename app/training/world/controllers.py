@@ -138,7 +138,7 @@ class Controllers:
     # --- Harbor's core ---
 
     def _cores(self) -> None:
-        """A core pod reads the token key once, when it starts: a subPath mount does not follow the Secret."""
+        """A core pod reads key and passwords once, when it starts: neither a subPath mount nor its environment follows a Secret."""
         state, harbor = self.state, self.state.harbor
         present = set()
         for pod in state.cluster.all("pods", harbor.namespace):
@@ -147,7 +147,9 @@ class Controllers:
                 continue
             present.add(name)
             if name not in harbor.cores:
-                harbor.cores[name] = CorePod(name, mounted_key(state, pod))
+                harbor.cores[name] = CorePod(
+                    name, mounted_key(state, pod), harbor.registry_password, harbor.database_password
+                )
         for gone in set(harbor.cores) - present:
             del harbor.cores[gone]
 

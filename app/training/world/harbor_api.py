@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from app.training.world.clock import iso
@@ -32,35 +32,51 @@ def read(state: State, method: str, path: str, user: str) -> Answer:
             code, status = ("FORBIDDEN", 403) if user else ("UNAUTHORIZED", 401)
             return status, json.dumps({"errors": [{"code": code, "message": code.lower()}]}), {}
         value = reader(state, [unquote(unquote(one)) for one in found.groups()], query, user)
-        if value is None:
-            return 404, json.dumps({"errors": [{"code": "NOT_FOUND", "message": f"{below} not found"}]}), {}
+        if value is None or isinstance(value, Missing):
+            return 404, _said("NOT_FOUND", value or f"{below} not found"), {}
         more = {"x-total-count": str(len(value))} if isinstance(value, list) else {}
         return 200, json.dumps(value), more
     return 404, json.dumps({"errors": [{"code": "NOT_FOUND", "message": "page not found"}]}), {}
 
 
+class Missing(str):
+    """What a reader says of an object that is not there."""
+
+    __slots__ = ()
+
+
 Reader = Callable[[State, list[str], Mapping[str, str], str], Any]
 
 
-def _health(state: State, _names: list[str], _query: Mapping[str, str], _user: str) -> Any:
-    del state
-    names = ("core", "database", "jobservice", "portal", "redis", "registry", "registryctl")
-    return {"status": "healthy", "components": [{"name": name, "status": "healthy"} for name in names]}
+PARTS: Final = ("core", "database", "jobservice", "portal", "redis", "registry", "registryctl")
+
+
+def health(down: Mapping[str, str]) -> dict[str, Any]:
+    """What `/health` says. `down`: name of a part to its error."""
+    parts = [
+        {"name": name, "status": "unhealthy", "error": down[name]} if name in down else {"name": name, "status": "healthy"}
+        for name in PARTS
+    ]  # fmt: skip
+    return {"status": "unhealthy" if down else "healthy", "components": parts}
+
+
+def _health(_state: State, _names: list[str], _query: Mapping[str, str], _user: str) -> Any:
+    return health({})
 
 
 def _systeminfo(state: State, _names: list[str], _query: Mapping[str, str], user: str) -> Any:
     told: dict[str, Any] = {"auth_mode": "db_auth", "banner_message": "", "oidc_provider_name": "", "primary_auth_mode": False, "self_registration": False}  # fmt: skip
     if user:
         host = state.harbor.host
-        told |= {"external_url": f"https://{host}", "harbor_version": state.harbor.version, "registry_url": host, "read_only": False, "current_time": iso(state.now())}  # fmt: skip
+        told |= {"external_url": state.harbor.external_url, "harbor_version": state.harbor.version, "registry_url": host, "read_only": state.harbor.read_only, "current_time": iso(state.now())}  # fmt: skip
     return told
 
 
-def _configurations(_state: State, _names: list[str], _query: Mapping[str, str], _user: str) -> Any:
+def _configurations(state: State, _names: list[str], _query: Mapping[str, str], _user: str) -> Any:
     return {
         "auth_mode": {"value": "db_auth", "editable": False},
         "robot_name_prefix": {"value": "robot$", "editable": True},
-        "read_only": {"value": False, "editable": True},
+        "read_only": {"value": state.harbor.read_only, "editable": True},
         "token_expiration": {"value": 30, "editable": True},
     }
 
@@ -89,7 +105,7 @@ def shown_project(state: State, project: Project) -> dict[str, Any]:
     """A project as the API shows it; a proxy cache has the id of its endpoint."""
     told: dict[str, Any] = {
         "project_id": project.id, "name": project.name, "owner_name": "admin", "creation_time": iso(project.created), "update_time": iso(project.created),
-        "repo_count": len({key.rpartition(":")[0] for key in project.images}), "metadata": {"public": "true" if project.public else "false"},
+        "repo_count": len({key.rpartition(":")[0] for key in project.images}), "metadata": {"public": "true" if project.public else "false", **({"prevent_vul": "true", "severity": project.prevent} if project.prevent else {})},
     }  # fmt: skip
     if project.upstream:
         told["registry_id"] = state.harbor.endpoints[project.upstream].id
@@ -111,7 +127,7 @@ def _summary(state: State, names: list[str], _query: Mapping[str, str], _user: s
         return None
     told: dict[str, Any] = {
         "repo_count": len(found.images),
-        "quota": {"hard": {"storage": -1}, "used": {"storage": 73400320}},
+        "quota": {"hard": {"storage": found.quota}, "used": {"storage": found.used}},
     }
     if found.upstream:
         told["registry"] = shown_endpoint(state.harbor.endpoints[found.upstream])
@@ -128,6 +144,20 @@ def _members(state: State, names: list[str], _query: Mapping[str, str], _user: s
     ]  # fmt: skip
 
 
+def _shown_quota(project: Project) -> dict[str, Any]:
+    return {"id": project.id, "ref": {"id": project.id, "name": project.name, "owner_name": ""}, "hard": {"storage": project.quota}, "used": {"storage": project.used}}  # fmt: skip
+
+
+def _quotas(state: State, _names: list[str], query: Mapping[str, str], _user: str) -> Any:
+    wanted = query.get("reference_id")
+    return [_shown_quota(one) for one in state.harbor.projects.values() if wanted in (None, str(one.id))]
+
+
+def _quota(state: State, names: list[str], _query: Mapping[str, str], _user: str) -> Any:
+    found = _find_project(state, names[0])
+    return _shown_quota(found) if found is not None else None
+
+
 def _nothing(state: State, names: list[str], _query: Mapping[str, str], _user: str) -> Any:
     return [] if _find_project(state, names[0]) is not None else None
 
@@ -135,8 +165,12 @@ def _nothing(state: State, names: list[str], _query: Mapping[str, str], _user: s
 def _artifact(state: State, names: list[str], _query: Mapping[str, str], _user: str) -> Any:
     found = _find_project(state, names[0])
     digest = found.images.get(f"{names[1]}:{names[2]}") if found is not None else None
+    if found is None:
+        return Missing(f"project {names[0]} not found")
     if digest is None:
-        return None
+        known = any(key.rpartition(":")[0] == names[1] for key in found.images)
+        where = f"{found.name}/{names[1]}"
+        return Missing(f"artifact {where}:{names[2]} not found" if known else f"repository {where} not found")
     return {"digest": digest, "type": "IMAGE", "media_type": "application/vnd.oci.image.config.v1+json", "manifest_media_type": "application/vnd.oci.image.manifest.v1+json", "tags": [{"name": names[2]}], "accessories": [], "extra_attrs": {"architecture": "amd64", "os": "linux"}}  # fmt: skip
 
 
@@ -198,6 +232,8 @@ _READERS: tuple[tuple[str, bool, Reader], ...] = (
     ("projects/([^/]+)/members", False, _members),
     ("projects/([^/]+)/immutabletagrules", False, _nothing),
     ("projects/([^/]+)/repositories/([^/]+)/artifacts/([^/]+)", False, _artifact),
+    ("quotas", False, _quotas),
+    (r"quotas/(\d+)", False, _quota),
     ("robots", False, _robots),
     (r"robots/(\d+)", False, _robot),
     ("registries", False, _registries),
@@ -219,10 +255,17 @@ def write(state: State, method: str, path: str, body: Any) -> tuple[int, str]:
         status, said = _new_robot(state, given)
     elif found := re.fullmatch(r"registries/(\d+)", below):
         status, said = _change_endpoint(state, method, found[1], given)
+    elif found := re.fullmatch(r"quotas/(\d+)", below):
+        status, said = _change_quota(state, method, found[1], given)
+    elif below == "configurations" and method == "PUT":
+        state.harbor.read_only = bool(given.get("read_only", state.harbor.read_only))
+        status, said = 200, ""
     elif found := re.fullmatch(r"projects/([^/]+)", below):
         status, said = _change_project(state, method, unquote(found[1]), given)
     elif found := re.fullmatch(r"projects/([^/]+)/members", below):
         status, said = _add_member(state, method, unquote(found[1]), given)
+    elif found := re.fullmatch(r"projects/([^/]+)/members/(\d+)", below):
+        status, said = _drop_member(state, method, unquote(found[1]), int(found[2]))
     else:
         status, said = 404, _said("NOT_FOUND", f"{method} {below} is not known")
     if status < 400:
@@ -321,6 +364,16 @@ def _change_project(state: State, method: str, name: str, given: Mapping[str, An
     return 200, ""
 
 
+def _change_quota(state: State, method: str, number: str, given: Mapping[str, Any]) -> tuple[int, str]:
+    project = _find_project(state, number)
+    if project is None:
+        return 404, _said("NOT_FOUND", f"quota {number} not found")
+    if method != "PUT":
+        return 405, _said("METHOD_NOT_ALLOWED", method)
+    project.quota = int((given.get("hard") or {}).get("storage", project.quota))
+    return 200, ""
+
+
 def _add_member(state: State, method: str, name: str, given: Mapping[str, Any]) -> tuple[int, str]:
     project = _find_project(state, name)
     if project is None or method != "POST":
@@ -331,3 +384,15 @@ def _add_member(state: State, method: str, name: str, given: Mapping[str, Any]) 
         return 400, _said("BAD_REQUEST", "no such role or user")
     project.members[user] = role
     return 201, ""
+
+
+def _drop_member(state: State, method: str, name: str, number: int) -> tuple[int, str]:
+    """`number` is the one that the list of members shows."""
+    project = _find_project(state, name)
+    users = dict(enumerate(sorted(project.members), 1)) if project is not None else {}
+    if project is None or number not in users:
+        return 404, _said("NOT_FOUND", f"member {number} of project {name} not found")
+    if method != "DELETE":
+        return 405, _said("METHOD_NOT_ALLOWED", method)
+    del project.members[users[number]]
+    return 200, ""

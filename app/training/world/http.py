@@ -13,9 +13,10 @@ from app.model.exchange import Exchange
 from app.parsers.challenge import bearer_of
 from app.ports import HttpRequest
 from app.training.world import harbor_api
-from app.training.world.network import handshake, reach
+from app.training.world.inside import no_database
+from app.training.world.network import handshake, reach, reach_by
 from app.training.world.others import Call, Reply
-from app.training.world.registry import answer
+from app.training.world.registry import answer, ready_cores
 from app.training.world.state import State
 
 FLOW: Final = frozenset({"manifest-anon", "manifest-login", "upstream", "blob", "bearer"})
@@ -65,10 +66,14 @@ class WorldHttp:
         url = urlsplit(request.url)
         port = url.port or (443 if url.scheme == "https" else 80)
         node = state.nodes.get(request.vantage.removeprefix("node/")) if request.vantage.startswith("node/") else None
-        found = reach(state, node, url.hostname or "", port)
+        proxy = request.proxy if node is not None else ""
+        name = url.hostname or ""
+        found = (
+            reach_by(state, node, proxy, name, port) if node is not None and proxy else reach(state, node, name, port)
+        )
         seen = Exchange(
             request.url, request.method, request.vantage, request.purpose, (found.address,) if found.address else (), found.dns, found.address,
-            found.tcp, connection=f"c{self._number}", taken_at=state.now(),
+            found.tcp, connection=f"c{self._number}", taken_at=state.now(), proxy=proxy, proxy_answer=found.tunnel,
         )  # fmt: skip
         if found.server is None:
             return replace(seen, error=found.said), ""
@@ -101,6 +106,9 @@ class WorldHttp:
         return done, token.raw
 
 
+_DOWN: Final = '{"errors": [{"code": "UNKNOWN", "message": "internal server error"}]}'
+
+
 class WorldHarbor:
     """`HarborWriter`, and the reading that plans ask for, as Harbor's administrator."""
 
@@ -112,11 +120,20 @@ class WorldHarbor:
         self, method: Literal["POST", "PUT", "PATCH", "DELETE"], path: str, body: Any = None
     ) -> tuple[int, str]:
         """One call below `/api/v2.0`."""
+        if self._down():
+            return 500, _DOWN
         answered = harbor_api.write(self._state, method, path, body)
         self._settle()
         return answered
 
+    def _down(self) -> bool:
+        """No core answers that has its database."""
+        cores = [self._state.harbor.cores[pod] for pod in ready_cores(self._state)]
+        return all(no_database(self._state, core) for core in cores)
+
     async def read(self, path: str) -> tuple[int, str]:
         """GET below `/api/v2.0`: status and whole body."""
+        if self._down():
+            return 500, _DOWN
         status, body, _ = harbor_api.read(self._state, "GET", f"/api/v2.0/{path.lstrip('/')}", self._state.harbor.admin)
         return status, body if body else json.dumps({})

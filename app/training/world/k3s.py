@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+import yaml
+
 from app.parsers.k3s_registries import Generated, K3sRegistries, generate, parse_registries
 from app.parsers.versions import at_least
 from app.training.world.state import Node, NodeFile
@@ -60,7 +62,8 @@ def regenerate(node: Node, now: float) -> None:
     for config in registries.configs:
         if config.has_login:
             login = section.removesuffix("]") + f'.configs."{config.key}".auth]'
-            registry += f'\n{login}\n  username = "{config.username}"\n'
+            auth = yaml.safe_load(text)["configs"][config.key]["auth"]
+            registry += f'\n{login}\n  username = "{config.username}"\n  password = "{auth.get("password", "")}"\n'
     node.files[f"{agent}/config.toml"] = NodeFile(
         (_V3 if modern else _V2).format(name=name, registry=registry), now, "0600"
     )

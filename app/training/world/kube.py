@@ -19,8 +19,13 @@ from app.training.world.state import Server, State
 
 _VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _SECRET_KEY: Final = "not-a-real-key-1"
-_SAME: Final = {"CORE_SECRET": "core", "REGISTRY_CREDENTIAL_PASSWORD": "registry", "REGISTRY_HTTP_SECRET": "http"}
+_SAME: Final = {"CORE_SECRET": "core", "REGISTRY_HTTP_SECRET": "http"}
 READ_ONLY: Final = frozenset({"get", "list", "watch"})
+
+
+def _when(line: str) -> float:
+    """Core begins a line with its time, the registry with `time="…"`."""
+    return stamp(line.removeprefix('time="').partition(" ")[0].rstrip('"').replace("000Z", "Z"))
 
 
 class WorldKube:
@@ -80,9 +85,9 @@ class WorldKube:
         lines = core.log if core is not None else self._state.harbor.registry_log if component == "registry" else []
         offset = core_offset(self._state, place.name) if core is not None else 0.0
         since = self._state.now() + offset - float(query.get("sinceSeconds", 1e9))
-        chosen = [line for line in lines if stamp(line.partition(" ")[0]) >= since]
+        chosen = [line for line in lines if _when(line) >= since]
         if query.get("timestamps") == "true":
-            chosen = [f"{nano(stamp(line.partition(' ')[0]))} {line}" for line in chosen]
+            chosen = [f"{nano(_when(line))} {line}" for line in chosen]
         return KubeReply(
             Outcome.OBSERVED, 200, "".join(f"{line}\n" for line in chosen), self._state.now(), source=source
         )
@@ -126,6 +131,8 @@ class WorldKube:
         if command == "stat" and last in files:
             created = int(stamp(pod["metadata"]["creationTimestamp"]))
             return f"{created} {len(files[last])} 644 {last}\n"
+        if command == "printenv-sha256" and last == "REGISTRY_CREDENTIAL_PASSWORD":
+            return f"{hashlib.sha256(core.registry_password.encode()).hexdigest()}  -\n" if core is not None else None
         if command == "printenv-sha256" and last in _SAME:
             return f"{hashlib.sha256(f'{self._state.seed}/{_SAME[last]}'.encode()).hexdigest()}  -\n"
         return None

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Final
+from urllib.parse import urlsplit
 
 from app.model.exchange import TlsSeen
+from app.parsers.proxy_env import settings
 from app.parsers.x509 import Certificate, covers, read_bundle
 from app.parsers.x509_verify import issued_by, may_sign, verify
 from app.training.world.clock import iso
 from app.training.world.state import OS_BUNDLE, Node, Server, State
 
-RESOLVER = "10.20.0.2:53"
+RESOLVER: Final = "10.20.0.2"
+"""The company's own: it knows every name."""
+PUBLIC_RESOLVER: Final = "198.51.100.53"
+"""On the internet: it knows nothing of the company's own names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +30,17 @@ class Reached:
     tcp: str = ""
     server: Server | None = None
     said: str = ""
+    tunnel: str = ""
+    """What a proxy on the way answered: `tunnel`, `403`, `5xx`, `unreachable`."""
 
 
 def reach(state: State, node: Node | None, host: str, port: int) -> Reached:
     """Resolve and connect from a node, or from the operator's desk."""
-    address = _hosts_file(node, host) or state.names.get(host, "")
+    address = address_of(state, node, host)
     if not address:
-        return Reached("nxdomain", said=f"dial tcp: lookup {host} on {RESOLVER}: no such host")
+        return Reached("nxdomain", said=f"dial tcp: lookup {host} on {resolver_of(node)}:53: no such host")
+    if node is not None and (node.name, address) in state.dropped:
+        return Reached("ok", address, "timeout", said=f"dial tcp {address}:{port}: i/o timeout")
     server = state.servers.get((host, port))
     if server is None or server.address != address:
         # The address decides, not the name: another server may stand there.
@@ -40,6 +50,43 @@ def reach(state: State, node: Node | None, host: str, port: int) -> Reached:
     if server is None or server.down:
         return Reached("ok", address, "refused", said=f"dial tcp {address}:{port}: connect: connection refused")
     return Reached("ok", address, "open", server)
+
+
+def reach_by(state: State, node: Node, proxy: str, host: str, port: int) -> Reached:
+    """Through a proxy: it resolves and connects itself, and lets nobody into the company's own network."""
+    parts = urlsplit(proxy)
+    first = reach(state, node, parts.hostname or "", parts.port or 80)
+    if first.server is None:
+        return replace(first, said=f"proxyconnect tcp: {first.said}", tunnel="unreachable")
+    if host not in state.resolvers[PUBLIC_RESOLVER]:
+        return Reached(first.dns, first.address, "open", said="Forbidden", tunnel="403")
+    beyond = reach(state, None, host, port)
+    if beyond.server is None:
+        return Reached(first.dns, first.address, "open", said="Bad Gateway", tunnel="5xx")
+    return replace(beyond, tunnel="tunnel")
+
+
+def runtime_proxy(node: Node, url: str) -> str:
+    """The proxy that the running runtime takes for a URL; empty: none (node.md 5.2)."""
+    unit = node.units.get(node.service)
+    return settings(unit.environ, "CONTAINERD_" if node.rancher else "").proxy_for(url) if unit is not None else ""
+
+
+def address_of(state: State, node: Node | None, host: str) -> str:
+    """What the hosts file says, or the first resolver that is named; empty: no such host."""
+    found = _hosts_file(node, host)
+    if not found and host in state.resolvers.get(resolver_of(node), state.names):
+        found = state.names.get(host, "")
+    return found
+
+
+def resolver_of(node: Node | None) -> str:
+    """The first nameserver of resolv.conf; the company's own at the desk."""
+    for line in (node.text("/etc/resolv.conf") or "").splitlines() if node is not None else ():
+        words = line.split()
+        if words[:1] == ["nameserver"] and len(words) > 1:
+            return words[1]
+    return RESOLVER
 
 
 def _hosts_file(node: Node | None, host: str) -> str:
@@ -71,7 +118,7 @@ def handshake(server: Server, host: str, anchors: str, anchors_name: str, now: f
     verdict = verify(chain, trusted, now)
     if not verdict.accepts:
         said = _time_words(leaf, now) if verdict.reason == "time" else _authority_words(chain, trusted)
-        return replace(seen, verified=False, verify_error=said.removeprefix("x509: ")), said
+        return replace(seen, verified=False, verify_error=_openssl_words(verdict.reason, leaf, now)), said
     if not covers(leaf.names, host):
         said = f"x509: certificate is valid for {', '.join(leaf.names)}, not {host}"
         return replace(
@@ -85,6 +132,14 @@ def _time_words(leaf: Certificate, now: float) -> str:
     if leaf.not_before is not None and now < leaf.not_before:
         return f"{said}{iso(now)} is before {iso(leaf.not_before)}"
     return f"{said}{iso(now)} is after {iso(leaf.not_after or 0.0)}"
+
+
+def _openssl_words(reason: str, leaf: Certificate, now: float) -> str:
+    """What our own client's TLS says of it."""
+    if reason == "time":
+        early = leaf.not_before is not None and now < leaf.not_before
+        return "certificate is not yet valid" if early else "certificate has expired"
+    return "unable to get local issuer certificate"
 
 
 def _authority_words(chain: Iterable[Certificate], anchors: Iterable[Certificate]) -> str:

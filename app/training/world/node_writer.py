@@ -11,10 +11,11 @@ from typing import Final
 from app.errors import RefusedError, VerifyFailedError
 from app.parsers.containerd_config import parse_config
 from app.parsers.k3s_registries import parse_registries
+from app.parsers.proxy_env import parse_unit
 from app.training.world.clock import nano
 from app.training.world.k3s import regenerate
 from app.training.world.pull import setup_of
-from app.training.world.state import OS_BUNDLE, OS_CA_FOLDER, Node, NodeFile, State
+from app.training.world.state import OS_BUNDLE, OS_CA_FOLDER, Node, NodeFile, State, Unit
 
 PUBLIC: Final = "/usr/share/ca-certificates/mozilla/"
 TIME_UNITS: Final = ("chrony", "chronyd", "systemd-timesyncd")
@@ -87,6 +88,7 @@ class WorldNodeWriter:
         if known is None:
             raise VerifyFailedError(f"{node}: Failed to restart {unit}.service: Unit {unit}.service not found.")
         problem = start(found, self._state.now() + found.clock_offset) if unit == found.service else ""
+        known.environ = unit_environ(found, known)
         known.since, known.pid = self._state.now() + found.clock_offset, known.pid + 311
         known.active, known.said = not problem, problem
         self._done(found, "restart", unit)
@@ -114,6 +116,19 @@ class WorldNodeWriter:
         text = found.text(f"/var/lib/rancher/{found.rancher}/agent/etc/containerd/config.toml" if found.rancher else "/etc/containerd/config.toml")  # fmt: skip
         error = parse_config(text, "config.toml").error if text else ""
         return f"containerd: failed to load TOML: {error}" if error else ""
+
+
+def unit_environ(node: Node, unit: Unit) -> dict[str, str]:
+    """What systemd gives to the process at its start: its own PATH, and what the drop-ins say, in their order."""
+    found = {"PATH": unit.environ.get("PATH", "/usr/bin")}
+    for path in drop_ins(node, unit.name):
+        found |= parse_unit(node.text(path) or "")
+    return found
+
+
+def drop_ins(node: Node, unit: str) -> list[str]:
+    """The unit's drop-in files, in the order in which they count."""
+    return sorted(path for path in node.files if path.startswith(f"/etc/systemd/system/{unit}.service.d/") and path.endswith(".conf"))  # fmt: skip
 
 
 def start(node: Node, now: float) -> str:

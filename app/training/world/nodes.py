@@ -12,6 +12,8 @@ from app.clients.script import OS_CA, UNITS
 from app.clients.script_answer import Answer, Before, Frame, Reader, time_document
 from app.model.evidence import Outcome
 from app.ports import Command, File, Item, Journal, NodeRound, Ping, Tree
+from app.training.world.network import address_of
+from app.training.world.node_writer import drop_ins
 from app.training.world.pull import versions
 from app.training.world.state import Node, NodeFile, State, Unit
 
@@ -154,7 +156,7 @@ class _Shell:
             case "arch":
                 return [Frame(plain, f"{node.arch}\n".encode(), 0)]
             case "df":
-                return [Frame(plain, _DF.encode(), 0)]
+                return [Frame(plain, _df(node).encode(), 0)]
             case "mtu":
                 return [Frame(plain, b"lo 65536\neth0 1500\ncni0 1450\n", 0)]
             case "getent":
@@ -185,10 +187,7 @@ class _Shell:
         return Frame(f"c|{number}|{name}|{argument}|sudo", text.encode(), 0)
 
     def _getent(self, number: int, host: str) -> Frame:
-        address = next(
-            (line.split()[0] for line in (self.node.text("/etc/hosts") or "").splitlines() if host in line.split()[1:]),
-            "",
-        ) or self.state.names.get(host, "")
+        address = address_of(self.state, self.node, host)
         if not address:
             return Frame(f"c|{number}|getent|{host}|plain", b"", 2)
         text = f"{address}   STREAM {host}\n{address}   DGRAM  \n{address}   RAW    \n"
@@ -214,7 +213,7 @@ class _Shell:
             state = ("active", "running") if unit.active else ("activating", "auto-restart")
             shown.append(
                 f"Id={name}.service\nLoadState=loaded\nActiveState={state[0]}\nSubState={state[1]}\nMainPID={unit.pid if unit.active else 0}\n"
-                f"ExecMainStartTimestamp={_systemd(unit.since)}\nFragmentPath={unit.fragment}\nDropInPaths=\nNeedDaemonReload=no\nNRestarts=0\n"
+                f"ExecMainStartTimestamp={_systemd(unit.since)}\nFragmentPath={unit.fragment}\nDropInPaths={' '.join(drop_ins(self.node, name))}\nNeedDaemonReload=no\nNRestarts=0\n"
             )
             processes.append(f"exe {unit.pid} {unit.exe}\nargs {unit.pid} {chr(31).join(unit.cmdline)}")
             stamps.append(f"epoch {int(unit.since)} {_systemd(unit.since)}")
@@ -266,8 +265,10 @@ def _lstart(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%a %b %e %H:%M:%S %Y")
 
 
-_DF: Final = """Filesystem     Type  Size  Used Avail Use% Mounted on
-/dev/nvme0n1p1 ext4  193G   41G  153G  22% /
+def _df(node: Node) -> str:
+    used = 193 * node.disk_used // 100
+    return f"""Filesystem     Type  Size  Used Avail Use% Mounted on
+/dev/nvme0n1p1 ext4  193G {used:4d}G {193 - used:4d}G {node.disk_used:3d}% /
 Filesystem       Inodes  IUsed    IFree IUse% Mounted on
 /dev/nvme0n1p1 25804800 652091 25152709    3% /
 """

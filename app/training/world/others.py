@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
-from app.training.world.state import State
+from app.training.world.state import Server, State
 
 V2: Final = re.compile(r"^/v2/(?P<repo>.+?)/(?P<kind>manifests|blobs|tags)/(?P<rest>.*)$")
 MANIFEST_TYPE: Final = "application/vnd.oci.image.manifest.v1+json"
@@ -29,6 +29,8 @@ class Call:
     agent: str = "harborpilot"
     connection: str = ""
     """Requests over one connection of the client mostly meet the same core: the front keeps its own connections."""
+    size: int = 0
+    """Bytes that the request brings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +82,21 @@ def plain(state: State, call: Call) -> Reply:
     return Reply(200, manifest(digest), {**base, "content-type": MANIFEST_TYPE, "docker-content-digest": digest})
 
 
-def upstream(state: State, call: Call) -> Reply:
-    """A registry on the internet: it takes only the logins that it knows, and gives nothing without one."""
-    base = {"content-type": "application/json"}
+WINDOW: Final = 6 * 3600.0
+
+
+def _used_up(server: Server, now: float) -> bool:
+    """Whether the limit of the window is spent; else this one is counted."""
+    server.asked = [at for at in server.asked if at > now - WINDOW]
+    if server.limit and len(server.asked) >= server.limit:
+        return True
+    server.asked.append(now)
+    return False
+
+
+def upstream(state: State, server: Server, call: Call) -> Reply:
+    """A registry on the internet: it takes only the logins that it knows; without one it gives nothing, or little."""
+    base = {"content-type": "application/json", "docker-distribution-api-version": "registry/2.0"}
     path = urlsplit(call.path).path
     if call.login is not None and state.upstream_logins.get(call.login[0]) != call.login[1]:
         body = json.dumps(
@@ -90,10 +104,13 @@ def upstream(state: State, call: Call) -> Reply:
         )
         return Reply(401, body, base)
     found = V2.match(path)
-    if call.login is None:
+    if call.login is None and server.anonymous:
+        if found is not None and found["kind"] == "manifests" and _used_up(server, state.now()):
+            return errors(429, "TOOMANYREQUESTS", "You have reached your unauthenticated pull rate limit.", base)
+    elif call.login is None:
         body = json.dumps({"errors": [{"code": "UNAUTHORIZED", "detail": {}, "message": "access to the requested resource is not authorized"}]})  # fmt: skip
         return Reply(401, body, {**base, "www-authenticate": 'Basic realm="Registry"'})
-    if found is None:
+    if found is None or found["kind"] != "manifests":
         return Reply(200, "{}", base)
     digest = state.upstream_images.get(f"{found['repo']}:{found['rest']}", "")
     if not digest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -16,13 +17,16 @@ from app.pullplan.inputs import NodeSetup
 from app.pullplan.plan import rewritten, split_image
 from app.pullplan.settings import effective
 from app.training.world.clock import nano
-from app.training.world.network import handshake, os_trust, reach
+from app.training.world.network import handshake, os_trust, reach, reach_by, runtime_proxy
 from app.training.world.others import Call
 from app.training.world.registry import answer
-from app.training.world.state import Node, State
+from app.training.world.state import Node, Server, State
 
 READ_AT_START: Final = ("/etc/containerd/config.toml", "/etc/containerd/conf.d/")
 """Files of containerd's own that it reads once; hosts files and CA files are read at each pull (node.md 2.3)."""
+
+FULL: Final = 100
+"""Percent of the disk: nothing more can be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,25 +94,31 @@ def hosts_of(node: Node, image: str) -> tuple[Choice, str]:
 def pull(state: State, node: Node, image: str, login: tuple[str, str] | None) -> Pulled:
     """One pull with one login or none. Writes the runtime's log."""
     choice, repository = hosts_of(node, image)
-    namespace, _, reference = split_image(image)
+    namespace, path, reference = split_image(image)
+    # The runtime spells the name out, and says so in its texts; the kubelet has it as it was written.
+    full = image if image.startswith(f"{namespace}/") else f"{namespace}/{path}:{reference}"
     old = not at_least(node.runtime, 2)
     local = old or "use_local_image_pull = true" in (
         node.text(f"/var/lib/rancher/{node.rancher}/agent/etc/containerd/config.toml", loaded=True) or ""
     )
     resolving = (
-        f'failed to resolve reference "{image}"'
-        if local or not at_least(node.runtime, 2)
-        else "failed to resolve image"
+        f'failed to resolve reference "{full}"' if local or not at_least(node.runtime, 2) else "failed to resolve image"
     )
-    head = f'failed to pull and unpack image "{image}": {resolving}: '
+    head = f'failed to pull and unpack image "{full}": {resolving}: '
     _log(state, node, "info", f'PullImage \\"{image}\\"')
-    if choice.error:
-        return _failed(state, node, image, f"{head}{choice.error}")
+    error = choice.error or _absent_ca(node, choice)
+    if error:
+        return _failed(state, node, image, f"{head}{error}")
     tried = []
     for host in choice.hosts:
         if not host.resolves:
             continue
         one = _try(state, node, host, rewritten(host, repository), reference, namespace, login)
+        if one.rank == 0 and node.disk_used >= FULL and image not in node.images:
+            root = f"/var/lib/rancher/{node.rancher}/agent/containerd" if node.rancher else "/var/lib/containerd"
+            ingest = f"{root}/io.containerd.content.v1.content/ingest/{one.digest.rpartition(':')[2]}/data"
+            text = f'failed to pull and unpack image "{full}": failed to copy: write {ingest}: no space left on device'
+            return _failed(state, node, image, text)
         if one.rank == 0:
             state.clock.move(0.3)
             _log(state, node, "info", f'Pulled image \\"{image}\\" with image id \\"{one.digest}\\", repo tag \\"{image}\\", repo digest \\"{image.rpartition(":")[0]}@{one.digest}\\", size \\"3402812\\" in 311.52ms')  # fmt: skip
@@ -121,9 +131,36 @@ def pull(state: State, node: Node, image: str, login: tuple[str, str] | None) ->
         tried.append(one)
     shown = _shown(tried, old=old)
     if shown.rank == 2:
-        text = f"{head}{image}: not found"
+        text = f"{head}{full}: not found"
         return _failed(state, node, image, f"rpc error: code = NotFound desc = {text}", text)
-    return _failed(state, node, image, head + shown.said)
+    # A connection that is never answered ends the pull by its deadline (seen with 1.7 and 2.1, not with 1.6).
+    late = shown.said.endswith("i/o timeout") and at_least(node.runtime, 1, 7)
+    text = head + shown.said
+    return _failed(state, node, image, f"rpc error: code = DeadlineExceeded desc = {text}" if late else text, text)
+
+
+def _absent_ca(node: Node, choice: Choice) -> str:
+    """One CA file that cannot be opened ends the pull before any host is asked (node.md 2.4)."""
+    for host in choice.hosts:
+        for path in host.ca:
+            if node.text(path) is None:
+                cause = f"open {path}: no such file or directory"
+                if choice.directory is None:
+                    return f'get TLSConfig for registry "{host.scheme}://{host.authority}": failed to load CA file: {cause}'
+                return f'unable to read CA cert "{path}": {cause}'
+    return ""
+
+
+def _node_login(node: Node, host: Host) -> tuple[str, str] | None:
+    """The login that the running runtime has for the host it talks to; the kubelet's takes its place (node.md 2.6)."""
+    if not host.node_login:
+        return None
+    for text in (file.text for file in node.loaded.values() if "registry" in file.text and ".auth]" in file.text):
+        for plugin in (tomllib.loads(text).get("plugins") or {}).values():
+            auth = ((plugin.get("registry") or {}).get("configs") or {}).get(host.authority, {}).get("auth") or {}
+            if auth.get("username"):
+                return str(auth["username"]), str(auth.get("password") or "")
+    return None
 
 
 def _shown(tried: list[_Tried], *, old: bool) -> _Tried:
@@ -134,7 +171,7 @@ def _shown(tried: list[_Tried], *, old: bool) -> _Tried:
 
 
 def _failed(state: State, node: Node, image: str, error: str, logged: str = "") -> Pulled:
-    code = "NotFound" if error.startswith("rpc error: code = NotFound") else "Unknown"
+    code = error.removeprefix("rpc error: code = ").partition(" ")[0] if error.startswith("rpc error: ") else "Unknown"
     _log(
         state,
         node,
@@ -158,46 +195,61 @@ def _log(state: State, node: Node, level: str, message: str, host: str = "") -> 
 def _try(
     state: State, node: Node, host: Host, repository: str, reference: str, namespace: str, login: tuple[str, str] | None
 ) -> _Tried:
-    parts = urlsplit(host.url)
-    query = "" if host.authority == namespace else f"?ns={quote(namespace, safe='')}"
+    own = host.authority in (namespace, "registry-1.docker.io" if namespace == "docker.io" else "")
+    query = "" if own else f"?ns={quote(namespace, safe='')}"
     path = f"{host.path}/{repository}/manifests/{reference}{query}"
     url = f"{host.scheme}://{host.authority}{path}"
-    port = parts.port or (80 if host.scheme == "http" else 443)
-    found = reach(state, node, parts.hostname or "", port)
-    asked = f'failed to do request: Head "{url}": '
-    if found.server is None:
-        state.clock.move(30.0 if found.tcp == "timeout" else 0.01)
-        return _Tried(1, asked + found.said)
-    if host.scheme == "https" and not (host.skip_verify and found.server.scheme == "https"):
-        anchors = os_trust(node, loaded=True) + "".join(node.text(name) or "" for name in host.ca)
-        _, said = handshake(found.server, parts.hostname or "", anchors, "node", state.now() + node.clock_offset)
-        if said:
-            modern = bool(at_least(node.runtime, 1, 7)) and said.startswith("x509: ")
-            return _Tried(1, asked + ("tls: failed to verify certificate: " if modern else "") + said)
-    if host.scheme == "http" and found.server.scheme == "https":
+    found, said = _connected(state, node, host, url)
+    if found is None:
+        return _Tried(1, f'failed to do request: Head "{url}": {said}')
+    if host.scheme == "http" and found.scheme == "https":
         return _Tried(3, f"unexpected status from HEAD request to {url}: 400 Bad Request")
+    login = login or _node_login(node, host)
     agent = f"containerd/{node.runtime}"
     call = Call("HEAD", path, client=node.address, agent=agent)
-    first = answer(state, found.server, call)
+    first = answer(state, found, call)
     if first.status == 401:
         challenge = first.headers.get("www-authenticate", "")
-        return _authorised(state, node, host, call, challenge, login, url)
+        return _authorised(state, node, host, found, call, challenge, login, url)
     return _status(first.status, url, first.headers.get("docker-content-digest", ""))
 
 
+def _connected(state: State, node: Node, host: Host, url: str) -> tuple[Server | None, str]:
+    """The server behind a URL, by the way and with the trust of this host's entry; None with Go's words for what failed."""
+    parts = urlsplit(url)
+    name, port = parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
+    proxy = runtime_proxy(node, url)
+    found = reach_by(state, node, proxy, name, port) if proxy else reach(state, node, name, port)
+    if found.server is None:
+        state.clock.move(30.0 if found.tcp == "timeout" else 0.01)
+        return None, found.said
+    if parts.scheme == "https" and not (host.skip_verify and found.server.scheme == "https"):
+        anchors = os_trust(node, loaded=True) + "".join(node.text(path) or "" for path in host.ca)
+        _, said = handshake(found.server, name, anchors, "node", state.now() + node.clock_offset)
+        if said:
+            modern = bool(at_least(node.runtime, 1, 7)) and said.startswith("x509: ")
+            return None, ("tls: failed to verify certificate: " if modern else "") + said
+    return found.server, ""
+
+
 def _authorised(
-    state: State, node: Node, host: Host, call: Call, challenge: str, login: tuple[str, str] | None, url: str
-) -> _Tried:
+    state: State, node: Node, host: Host, server: Server, call: Call, challenge: str, login: tuple[str, str] | None, url: str
+) -> _Tried:  # fmt: skip
     """After the 401: with a login Harbor 2.x is asked for a token and then by Basic; without one for an anonymous token."""
-    parts = urlsplit(host.url)
-    server = reach(state, node, parts.hostname or "", parts.port or (80 if host.scheme == "http" else 443)).server
-    assert server is not None  # noqa: S101 - it has just answered
     realm = challenge.partition('realm="')[2].partition('"')[0]
     bearer = ""
     if realm and challenge.lower().startswith("bearer"):
         where = urlsplit(realm)
-        path = f"{where.path}?scope=repository%3A{quote(call.path.split('/v2/')[-1].partition('/manifests/')[0], safe='')}%3Apull&service=harbor-registry"
-        token = answer(state, server, replace(call, method="GET", path=path, login=login))
+        query = f"scope=repository%3A{quote(call.path.split('/v2/')[-1].partition('/manifests/')[0], safe='')}%3Apull&service=harbor-registry"
+        service, said = _connected(state, node, host, realm)
+        if service is None:
+            what = f'oauth token: Post "{realm}"' if login is not None else f'anonymous token: Get "{realm}?{query}"'
+            return _Tried(1, f"failed to authorize: failed to fetch {what}: {said}")
+        if where.scheme == "http" and service.scheme == "https":
+            # The TLS port answers a plain request with 400; the text names only the way that was asked.
+            method = "POST" if login is not None else "GET"
+            return _Tried(3, f"failed to authorize: failed to fetch {'oauth' if login else 'anonymous'} token: unexpected status from {method} request to {realm}: 400 Bad Request")  # fmt: skip
+        token = answer(state, service, replace(call, method="GET", path=f"{where.path}?{query}", login=login))
         if token.status == 200:
             bearer = str(json.loads(token.body).get("token") or "")
     if login is not None:

@@ -10,14 +10,17 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from app.probes.harbor_secrets import kid_of_pem
 from app.training.world import harbor_api
 from app.training.world.clock import http_date, iso
+from app.training.world.inside import no_database, refused_inside
 from app.training.world.others import MANIFEST_TYPE, V2, Call, Reply, errors, manifest, plain, upstream
 from app.training.world.pki import word
+from app.training.world.policies import pull_refused, push_refused
 from app.training.world.state import CorePod, Project, Server, State
 
 TTL: Final = 1800
@@ -35,8 +38,10 @@ def answer(state: State, server: Server, call: Call, *, pod: str = "") -> Reply:
         reply = _harbor(state, server, call, pod)
     elif server.backend == "plain":
         reply = plain(state, call)
+    elif server.backend == "proxy":
+        reply = Reply(400, "This is a proxy.\n", {"content-type": "text/plain"})
     else:
-        reply = upstream(state, call)
+        reply = upstream(state, server, call)
     headers = {"date": http_date(state.now() + server.clock_offset), "server": "nginx", **reply.headers}
     if pod:
         headers = {"date": http_date(state.now() + core_offset(state, pod)), **reply.headers}
@@ -77,19 +82,56 @@ def _harbor(state: State, server: Server, call: Call, pod: str) -> Reply:
         return Reply(502, "no such pod")
     core = state.harbor.cores[pod]
     path = urlsplit(call.path).path
-    if path == "/service/token":
+    _offend(state, cores)
+    why = no_database(state, core)
+    if core.strange_database:
+        state = _elsewhere(state)
+    if why:
+        reply = _without_database(state, core, call, why)
+    elif path == "/service/token":
         reply = _token(state, core, call)
     elif path.startswith("/api/v2.0"):
         user, _ = account(state, core, call)
         status, body, headers = harbor_api.read(state, call.method, call.path, user)
         reply = Reply(status, body, {"content-type": "application/json; charset=utf-8", **headers})
     elif path.startswith("/v2/"):
-        reply = _v2(state, server, core, call)
+        reply = _v2(state, core, call)
     else:
         reply = Reply(
             200, "<!doctype html><html><head><title>Harbor</title></head></html>", {"content-type": "text/html"}
         )
     return Reply(reply.status, reply.body, reply.headers, pod, reply.ms)
+
+
+def _elsewhere(state: State) -> State:
+    """The world as a core sees it that works on a fresh database: a public project and an administrator, nothing else."""
+    harbor = state.harbor
+    fresh = replace(
+        harbor,
+        robots={},
+        users={name: one for name, one in harbor.users.items() if one.admin},
+        projects={name: replace(one, images={}) for name, one in harbor.projects.items() if name == "library"},
+        endpoints={},
+    )
+    return replace(state, harbor=fresh)
+
+
+def _without_database(state: State, core: CorePod, call: Call, why: str) -> Reply:
+    """Without its database core refuses everybody at once, and is Ready all the while (observed-harbor.md 6.6)."""
+    path = urlsplit(call.path).path
+    base = {"content-type": "application/json; charset=utf-8"}
+    if path == "/api/v2.0/health":
+        return Reply(200, json.dumps(harbor_api.health({"database": f'failed to run SQL "SELECT 1": {why}'})), base)
+    if call.login is not None:
+        log(state, core, "ERROR", "/server/middleware/security/robot.go:50", f"failed to list robots: {why}")
+    log(state, core, "ERROR", "/lib/config/config.go:128", f"failed to load config, error {why}")
+    if path == "/service/token":
+        return Reply(401, "")
+    if path.startswith("/v2/"):
+        asks = challenge(state) if call.login is None and not call.bearer else 'Basic realm="harbor"'
+        base = {**base, "docker-distribution-api-version": "registry/2.0", "www-authenticate": asks}
+        return errors(401, "UNAUTHORIZED", f"{why}: {why}", base)
+    return errors(500, "UNKNOWN", "internal server error", base)
 
 
 def _pick(state: State, call: Call, count: int) -> int:
@@ -135,22 +177,35 @@ def account(state: State, core: CorePod, call: Call) -> tuple[str, bool]:
         )
     elif user is not None and user.password == secret and core.locks.get(name, 0.0) <= now:
         return name, False
+    # A name that is locked is refused at once and without a line (observed-harbor.md 4.2).
     if core.locks.get(name, 0.0) <= now:
-        log(
-            state,
-            core,
-            "WARNING",
-            "/core/auth/authenticator.go:158",
-            f"Login failed, locking {name}, and sleep for 1.5s",
-        )
         core.locks[name] = now + LOCK
         state.clock.move(LOCK)
-    agent = f'[client IP="{call.client}" user agent="{call.agent}"]'
+        _log_refused(state, core, name, call.client, call.agent, now)
+    return "", True
+
+
+def _log_refused(state: State, core: CorePod, name: str, client: str, agent: str, at: float) -> None:
+    """The two lines of a wrong password: when the name is locked, and when the answer goes out."""
+    offset = core_offset(state, core.pod)
+    core.log.append(f"{iso(at + offset)} [WARNING] [/core/auth/authenticator.go:158]: Login failed, locking {name}, and sleep for 1.5s")  # fmt: skip
     core.log.append(
-        f"{iso(state.now() + core_offset(state, core.pod))} [ERROR] [/server/middleware/security/basic_auth.go:72]{agent}: "
+        f'{iso(at + LOCK + offset)} [ERROR] [/server/middleware/security/basic_auth.go:72][client IP="{client}" user agent="{agent}"]: '
         f"failed to authenticate user:{name}, error:Failed to authenticate user, due to error 'Invalid credentials'"
     )
-    return "", True
+
+
+def _offend(state: State, cores: list[str]) -> None:
+    """What others have tried meanwhile. Several workers leave no gap between one lock and the next."""
+    for one in state.harbor.offenders:
+        user = state.harbor.users.get(one.account)
+        while one.next <= state.now():
+            if user is None or user.password != one.password:
+                for pod in cores:
+                    core = state.harbor.cores[pod]
+                    core.locks[one.account] = one.next + LOCK
+                    _log_refused(state, core, one.account, one.client, one.agent, one.next)
+            one.next += LOCK
 
 
 def rights(state: State, name: str, project: str) -> tuple[str, ...]:
@@ -172,9 +227,10 @@ def _token(state: State, core: CorePod, call: Call) -> Reply:
     if call.method == "POST":
         return Reply(405, "")
     before = state.now()
-    name, refused = account(state, core, call)
+    name, _ = account(state, core, call)
     scopes = [one for value in parse_qs(urlsplit(call.path).query).get("scope", []) for one in value.split(" ") if one]
-    if refused or (not scopes and not name):
+    # Asked with a scope, Harbor gives a refused login the token of an anonymous caller (observed-harbor.md 4.1).
+    if not scopes and not name:
         body = json.dumps({"errors": [{"code": "UNAUTHORIZED", "message": "unauthorized: unauthorized"}]})
         return Reply(
             401, body, {"content-type": "application/json; charset=utf-8"}, ms=12.0 + (state.now() - before) * 1000
@@ -187,12 +243,13 @@ def _token(state: State, core: CorePod, call: Call) -> Reply:
         access.append({"type": kind, "name": repository, "actions": list(rights(state, name, repository.partition("/")[0])) if asked else []})  # fmt: skip
     stamp = int(state.now() + core_offset(state, core.pod))
     claims = {
-        "iss": "harbor-token-issuer", "sub": name, "aud": "harbor-registry", "exp": stamp + TTL, "nbf": stamp, "iat": stamp,
+        "iss": "harbor-token-issuer", **({"sub": name} if name else {}), "aud": "harbor-registry", "exp": stamp + TTL, "nbf": stamp, "iat": stamp,
         "jti": word(f"{state.seed}/{state.next_id()}"), "access": access or None,
     }  # fmt: skip
     raw = signed(core.key, claims)
     body = json.dumps({"token": raw, "access_token": "", "expires_in": TTL, "issued_at": iso(stamp)})
-    return Reply(200, body, {"content-type": "application/json; charset=utf-8"})
+    spent = 12.0 + (state.now() - before) * 1000
+    return Reply(200, body, {"content-type": "application/json; charset=utf-8"}, ms=spent)
 
 
 def signed(key: str, claims: Mapping[str, Any]) -> str:
@@ -235,14 +292,13 @@ def _unb64(text: str) -> bytes:
 # --- /v2/ of Harbor ---------------------------------------------------------------------------------------------------
 
 
-def challenge(server: Server, scope: str = "") -> str:
-    """The Bearer challenge. The realm is the external URL, whose scheme is that of the front."""
-    port = "" if (server.scheme, server.port) in (("https", 443), ("http", 80)) else f":{server.port}"
+def challenge(state: State, scope: str = "") -> str:
+    """The Bearer challenge. The realm is below the external URL, whatever the client asked for."""
     more = f',scope="{scope}"' if scope else ""
-    return f'Bearer realm="{server.scheme}://{server.host}{port}/service/token",service="harbor-registry"{more}'
+    return f'Bearer realm="{state.harbor.external_url}/service/token",service="harbor-registry"{more}'
 
 
-def _v2(state: State, server: Server, core: CorePod, call: Call) -> Reply:
+def _v2(state: State, core: CorePod, call: Call) -> Reply:
     base = {"content-type": "application/json; charset=utf-8", "docker-distribution-api-version": "registry/2.0"}
     before = state.now()
     claims = verified(state, core, call.bearer) if call.bearer else None
@@ -253,7 +309,7 @@ def _v2(state: State, server: Server, core: CorePod, call: Call) -> Reply:
         if claims is not None or name:
             return Reply(200, "{}", base)
         body = json.dumps({"errors": [{"code": "UNAUTHORIZED", "message": "unauthorized: unauthorized"}]})
-        return Reply(401, body, {**base, "www-authenticate": challenge(server)}, ms=spent)
+        return Reply(401, body, {**base, "www-authenticate": challenge(state)}, ms=spent)
     found = V2.match(path)
     if found is None:
         return errors(404, "NOT_FOUND", "page not found", base)
@@ -265,15 +321,30 @@ def _v2(state: State, server: Server, core: CorePod, call: Call) -> Reply:
         allowed = action in (mine["actions"] if mine else ())
     else:
         allowed = action in rights(state, name, project)
+    wanted = f"repository:{repository}:{'pull' if action == 'pull' else 'pull,push'}"
+    if project not in state.harbor.projects:
+        if call.bearer:
+            log(state, core, "WARNING", "/server/middleware/security/v2_token.go:108", f'failed to get project "{project}" for token validation: project {project} not found')  # fmt: skip
+        text = f"project {project} not found"
+        # To somebody who sent a login, or who pushes, Harbor hands out no challenge (observed-harbor.md 0).
+        first = action == "pull" and not call.bearer and call.login is None
+        given = {"www-authenticate": challenge(state, wanted) if first else ""}
+        reply = errors(401, "UNAUTHORIZED", f"{text}: {text}", {**base, **given})
+        return Reply(reply.status, reply.body, reply.headers, ms=spent)
     if not allowed:
         text = f"unauthorized to access repository: {repository}, action: {action}"
-        wanted = f"repository:{repository}:{'pull' if action == 'pull' else 'pull,push'}"
-        reply = errors(401, "UNAUTHORIZED", f"{text}: {text}", {**base, "www-authenticate": challenge(server, wanted)})
+        reply = errors(401, "UNAUTHORIZED", f"{text}: {text}", {**base, "www-authenticate": challenge(state, wanted)})
         return Reply(reply.status, reply.body, reply.headers, ms=spent)
-    if action == "push":
-        return _upload(found["kind"], call, base)
+    inner = refused_inside(state, core, call, repository, action, base)
     owner = state.harbor.projects[project]
-    return _content(state, core, owner, repository, found["kind"], found["rest"], call, base)
+    if action == "push":
+        refusal, line = push_refused(state, owner, call, base)
+        if line:
+            log(state, core, "ERROR", "/controller/quota/controller.go:394", line)
+        return refusal or inner or _upload(found["kind"], call, base)
+    reply = _content(state, core, owner, repository, found["kind"], found["rest"], call, base)
+    # What is not there core says by itself; what is there it fetches from the inner registry.
+    return inner if inner is not None and reply.status == 200 else reply
 
 
 def _upload(kind: str, call: Call, base: Mapping[str, str]) -> Reply:
@@ -294,12 +365,17 @@ def _content(
 ) -> Reply:
     inside = repository.partition("/")[2]
     if project.upstream and kind == "manifests" and f"{inside}:{rest}" not in project.images:
-        _proxied(state, core, project, inside, rest, call)
+        missing = _proxied(state, core, project, inside, rest, call)
+        if missing is not None:
+            return missing
     if kind == "manifests":
         digest = project.images.get(f"{inside}:{rest}") or next(
             (one for one in project.images.values() if one == rest), ""
         )
         if digest:
+            held = pull_refused(project, f"{inside}:{rest}", base)
+            if held is not None:
+                return held
             return Reply(
                 200, manifest(digest), {**base, "content-type": MANIFEST_TYPE, "docker-content-digest": digest}
             )
@@ -309,8 +385,8 @@ def _content(
     return Reply(200, "{}", {**base, "content-type": "application/octet-stream"})
 
 
-def _proxied(state: State, core: CorePod, project: Project, name: str, tag: str, call: Call) -> None:
-    """Ask the upstream; what it gives is kept, what goes wrong is only logged (observed-harbor.md 5.2)."""
+def _proxied(state: State, core: CorePod, project: Project, name: str, tag: str, call: Call) -> Reply | None:
+    """Ask the upstream. What it gives is kept, what goes wrong is only logged; a 404 is handed on (observed-harbor.md 5.2)."""
     endpoint = state.harbor.endpoints[project.upstream]
     url = urlsplit(endpoint.url)
     server = state.servers.get((url.hostname or "", url.port or (443 if url.scheme == "https" else 80)))
@@ -319,10 +395,22 @@ def _proxied(state: State, core: CorePod, project: Project, name: str, tag: str,
     if server is None or server.down or server.scheme != url.scheme:
         error = f'Get "{endpoint.url}/v2/": dial tcp: lookup {url.hostname}: no such host' if server is None else f'Get "{endpoint.url}/v2/": dial tcp {server.address}:{server.port}: connect: connection refused'  # fmt: skip
         log(state, core, "ERROR", place, f"failed to proxy manifest, fallback to local, {where}, error: {error}")
-        return
+        return None
     login = (endpoint.user, endpoint.password) if endpoint.user else None
-    reply = upstream(state, Call("HEAD", f"/v2/{name}/manifests/{tag}", login))
+    if endpoint.kind == "quay" and login is not None:
+        try:
+            given = json.loads(endpoint.password)
+            login = (str(given["account_name"]), str(given["docker_cli_password"]))
+        except (ValueError, KeyError, TypeError):
+            error = f"invalid character '{endpoint.password[:1]}' looking for beginning of value"
+            log(state, core, "ERROR", place, f"failed to proxy manifest, fallback to local, {where}, error: {error}")
+            return None
+    reply = upstream(state, server, Call("HEAD", f"/v2/{name}/manifests/{tag}", login))
     if reply.status == 200:
         project.images[f"{name}:{tag}"] = reply.headers["docker-content-digest"]
     elif reply.status == 401:
         log(state, core, "ERROR", place, f"failed to proxy manifest, fallback to local, {where}, error: http status code: 401, body: {reply.body}")  # fmt: skip
+    elif reply.status == 404:
+        said = f"resource not found: repo {project.name}/{name}, tag {tag} not found"
+        return errors(404, "NOT_FOUND", said, {"content-type": "application/json; charset=utf-8"})
+    return None

@@ -62,7 +62,8 @@ class Node:
     log: list[str] = field(default_factory=list)
     kubelet_log: list[str] = field(default_factory=list)
     arch: str = "x86_64"
-    proxy: dict[str, str] = field(default_factory=dict)
+    disk_used: int = 22
+    """Percent of the one file system."""
 
     @property
     def rancher(self) -> str:
@@ -82,7 +83,7 @@ class Node:
 
 @dataclass(slots=True)
 class Server:
-    """What listens on host:port. `backend`: `harbor`, `plain` (a registry without a login), `upstream`."""
+    """What listens on host:port. `backend`: `harbor`, `plain` (a registry without a login), `upstream`, `proxy`."""
 
     host: str
     port: int
@@ -93,6 +94,12 @@ class Server:
     """PEM, leaf first, as it is sent."""
     clock_offset: float = 0.0
     down: bool = False
+    anonymous: bool = False
+    """An upstream that serves without a login too."""
+    limit: int = 0
+    """Manifests that all callers without a login get together in six hours; 0: no limit."""
+    asked: list[float] = field(default_factory=list)
+    """When they were given."""
 
 
 @dataclass(slots=True)
@@ -135,6 +142,13 @@ class Project:
     members: dict[str, str] = field(default_factory=dict)
     """User to role: `projectAdmin`, `maintainer`, `developer`, `guest`, `limitedGuest`."""
     created: float = 0.0
+    quota: int = -1
+    """Bytes; -1: no limit."""
+    used: int = 73_400_320
+    prevent: str = ""
+    """Severity from which on images are held back, and those that were not scanned; empty: none is."""
+    scanned: set[str] = field(default_factory=set)
+    """`repository:tag` that the scanner has passed."""
 
 
 @dataclass(slots=True)
@@ -150,12 +164,29 @@ class Endpoint:
 
 
 @dataclass(slots=True)
+class Offender:
+    """A job of somebody else that tries one login without a pause, with several workers."""
+
+    account: str
+    password: str = field(repr=False)
+    client: str
+    agent: str
+    next: float
+    """When its next try that reaches the password is due: one for each core every 1.5 s."""
+
+
+@dataclass(slots=True)
 class CorePod:
     """What one core process holds in memory, read at its start."""
 
     pod: str
     key: str = field(repr=False)
     """PEM of the token key."""
+    registry_password: str = field(repr=False, default="")
+    """With which it logs in at the inner registry."""
+    database_password: str = field(repr=False, default="")
+    strange_database: bool = False
+    """It was started with the address of another, nearly empty database."""
     locks: dict[str, float] = field(default_factory=dict)
     """Account to the time until which it is locked after a refused login (1.5 s)."""
     log: list[str] = field(default_factory=list)
@@ -170,10 +201,14 @@ class Harbor:
     release: str = "harbor"
     version: str = "v2.10.2"
     admin: str = "admin"
+    read_only: bool = False
+    external_url: str = ""
+    """What it tells clients of itself: up to 2.13 the realm of the token service is below it."""
     robots: dict[str, Robot] = field(default_factory=dict)
     users: dict[str, User] = field(default_factory=dict)
     projects: dict[str, Project] = field(default_factory=dict)
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
+    offenders: list[Offender] = field(default_factory=list)
     cores: dict[str, CorePod] = field(default_factory=dict)
     """By pod name; only the ready ones answer."""
     turn: int = 0
@@ -181,6 +216,9 @@ class Harbor:
     runs: dict[str, int] = field(default_factory=dict)
     """Requests by the client's connection."""
     registry_log: list[str] = field(default_factory=list)
+    registry_password: str = field(repr=False, default="")
+    """What the inner registry takes; a core knows what it was when the core started."""
+    database_password: str = field(repr=False, default="")
 
     @property
     def token_secret(self) -> str:
@@ -219,9 +257,15 @@ class State:
     cluster: Cluster
     servers: dict[tuple[str, int], Server] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
-    """DNS: name to address."""
+    """The company's DNS: name to address."""
+    resolvers: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Other resolvers, by address: the names that each knows."""
+    dropped: set[tuple[str, str]] = field(default_factory=set)
+    """(node, address) between which a firewall drops what is sent."""
     upstream_logins: dict[str, str] = field(default_factory=dict)
     """User to password at the upstream registry."""
+    client_logins: dict[str, str] = field(default_factory=dict)
+    """What a machine that pushes has stored for an account, where it is not the right password."""
     upstream_images: dict[str, str] = field(default_factory=dict)
     """`repository:tag` to digest at the upstream registry."""
     refused: set[tuple[str, str]] = field(default_factory=set)
