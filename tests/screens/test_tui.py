@@ -247,6 +247,59 @@ async def test_a_collection_that_brings_nothing_is_not_asked_for_again() -> None
     await open_app(body, desk=desk)
 
 
+async def test_a_pasted_text_is_walked_on_after_its_dialog_has_closed() -> None:
+    """The board comes to light for a moment between the dialog and the walk; that is no leaving of the walk."""
+
+    class Slow(FakeDesk):
+        async def paste(self, text: str) -> Any:
+            await asyncio.sleep(0.05)
+            return await super().paste(text)
+
+        async def collect_next(self, consent: bool = False) -> Any:
+            async for view in super().collect_next(consent):
+                await asyncio.sleep(0.05)
+                yield view
+
+    desk = Slow()
+    desk.walk = at.replace(at.WALK_START, auto=True)
+
+    async def body(s: Session) -> None:
+        s.app.post_message(events.Paste("x509: unknown authority"))
+        await settle(s.pilot)
+        await s.press("ctrl+s")
+        await s.app.workers.wait_for_complete()
+        assert s.top is WalkScreen
+        assert s.app.screen.view == at.WALK
+
+    await open_app(body, desk=desk)
+
+
+async def test_leaving_the_walk_stops_what_it_reads() -> None:
+    stopped = []
+
+    class Endless(FakeDesk):
+        async def collect_next(self, consent: bool = False) -> Any:
+            self._note("collect_next", consent)
+            try:
+                yield at.WALK_BUSY
+                await asyncio.sleep(3600)
+            finally:
+                stopped.append(True)
+
+    desk = Endless()
+    desk.walk = at.replace(at.WALK_START, auto=True)
+
+    async def body(s: Session) -> None:
+        await s.press("enter")
+        assert s.top is WalkScreen
+        assert stopped == []
+        await s.press("escape")
+        assert s.top is BoardScreen
+        assert stopped == [True]
+
+    await open_app(body, desk=desk)
+
+
 async def test_many_views_are_drawn_as_few_and_the_last_one_counts() -> None:
     class Busy(FakeDesk):
         async def refresh(self) -> Any:
