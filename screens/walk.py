@@ -199,6 +199,8 @@ class WalkScreen(Page):
             out += ["", *self._ending()]
         if not view.step.path and not view.evidence and asked is None and not view.busy and view.timeline is None:
             out.append(muted("Nothing has been read yet. enter takes the first step, s lets it run."))
+        if view.blind and not view.busy:
+            out += ["", unknown(view.blind)]
         out += self._last_evidence(asked)
         return lines(out)
 

@@ -20,6 +20,7 @@ from app.probes.base import Scene
 from app.probes.runtime_inputs import plan_inputs
 from app.pullplan.plan import plan_pull, split_image
 from app.runner import views
+from app.runner.assemble import NOT_IN_BUNDLE
 from app.runner.investigation import Investigation, Opened
 
 _READ = (
@@ -71,7 +72,9 @@ async def _explain(options: argparse.Namespace) -> PullPlanView:
         from app.session.bundle import read_bundle
 
         bundle = read_bundle(Path(options.bundle))
-        investigation = Investigation(rulebook, None, bundle.material, bundle.evidence, vantage="bundle")
+        investigation = Investigation(
+            rulebook, None, bundle.material, bundle.evidence, vantage="bundle", unread=NOT_IN_BUNDLE
+        )
         return _view(options, investigation, None)
     from app.bootstrap import build_run
 

@@ -297,6 +297,7 @@ def walk(
     now: float = 0.0,
     training: TrainingStrip | None = None,
     problem: str = "",
+    blind: str = "",
 ) -> WalkView:
     """The walk as it stands."""
     assert opened.step is not None and opened.case is not None  # noqa: S101, PT018 - judged before it is shown
@@ -312,6 +313,7 @@ def walk(
         busy=busy,
         price=price,
         unknowns=unknowns(opened.step, opened.case.evidence, rulebook, names_of(opened.case)),
+        blind=blind,
         differences=differences(opened, rulebook),
         now=now,
         problem=problem,

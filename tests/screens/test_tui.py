@@ -41,6 +41,7 @@ from screens.scenarios import ScenariosScreen
 from screens.sessions import SessionsScreen
 from screens.walk import WalkScreen
 from screens.widgets.keybar import KeyBar
+from screens.widgets.pane import Pane
 from tests.fakes.desk import FakeDesk
 from tests.screens import states as at
 
@@ -375,6 +376,17 @@ async def test_a_terminal_paste_goes_where_the_cursor_is() -> None:
         assert s.top is BoardScreen, "one dialog, not one on top of the other"
 
     await open_app(body)
+
+
+async def test_a_walk_that_can_read_little_says_so_where_it_waits() -> None:
+    desk = FakeDesk()
+    desk.walk = at.replace(at.WALK_INCONCLUSIVE, blind="No cluster is connected: start with --kubeconfig FILE.")
+
+    async def body(s: Session) -> None:
+        await s.press("enter")
+        assert "No cluster is connected" in s.app.screen.query_one("#path", Pane).text
+
+    await open_app(body, desk=desk)
 
 
 async def test_evidence_objection_and_supply_by_hand() -> None:

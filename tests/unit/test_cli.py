@@ -22,6 +22,10 @@ EXPIRED = (
     '"https://registry.corp.example/v2/team/web/manifests/1": tls: failed to verify certificate: x509: certificate has expired '
     "or is not yet valid: current time 2026-01-02T00:00:00Z is after 2026-01-01T00:00:00Z"
 )
+REFUSED = (
+    'Failed to pull image "registry.corp.example/team/web:1": failed to resolve reference: unexpected status from HEAD request to '
+    "https://registry.corp.example/v2/team/web/manifests/1: 401 Unauthorized"
+)
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -229,6 +233,32 @@ def test_what_a_bundle_holds_beside_evidence_is_named(run: Run, tmp_path: Path) 
     assert "not read: holiday.jpg" in err
 
 
+def test_what_is_unknown_says_whether_it_is_not_in_the_bundle_or_was_not_asked(run: Run, tmp_path: Path) -> None:
+    seen = tmp_path / "seen.txt"
+    seen.write_text(REFUSED)
+    _, out, _ = run("diagnose", "--bundle", str(tmp_path))
+    assert "token.login: not in the bundle" in out
+    assert "not asked" not in out
+    _, out, _ = run("diagnose", "--text", str(seen))
+    assert "token.login: not asked, since only the text is judged" in out
+    assert "not in the bundle" not in out
+
+
+def test_a_run_that_can_read_nothing_says_so_and_how_to_give_more(run: Run, tmp_path: Path) -> None:
+    seen = tmp_path / "seen.txt"
+    seen.write_text(REFUSED)
+    ways = ("--kubeconfig", "SSH", "--bundle")
+    _, _, err = run("diagnose", "--text", str(seen))
+    assert "Only the text is judged" in err
+    assert [way for way in ways if way not in err] == []
+    assert run("diagnose", "--text", str(seen), "--quiet")[2] == ""
+    _, _, err = run("diagnose", "--no-kube", "--no-ssh", "--no-http", "registry.corp.example/team/web:1")
+    assert "No cluster, no node, no registry is asked" in err
+    assert [way for way in ways if way not in err] == []
+    _, _, err = run("diagnose", "--bundle", str(tmp_path))
+    assert err == ""
+
+
 def test_a_file_that_cannot_be_read(run: Run) -> None:
     code, out, err = run("diagnose", "--text", "/proc/self/mem")
     assert (code, out) == (2, "")
@@ -375,6 +405,7 @@ def test_no_kubeconfig_at_all_is_no_error_but_is_told(run: Run) -> None:
     assert code == 4
     assert "There is no kubeconfig" in err
     assert "unknown" in err
+    assert "--bundle" in err
 
 
 # --- what a registry answers ---------------------------------------------------------------------------------------------------

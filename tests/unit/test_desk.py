@@ -1,0 +1,54 @@
+"""The desk over an investigation of its own: what it says where nothing, or not everything, can be asked."""
+
+from __future__ import annotations
+
+from app.model.case import Case, Incident
+from app.model.material import Document, Material
+from app.model.standing import Collect
+from app.model.view import Mode, WalkView
+from app.runner.assemble import NOT_IN_BUNDLE, Ask
+from app.runner.desk import Walks
+from app.runner.investigation import Investigation
+from tests.fakes.practice import book
+
+REFUSED = (
+    'Failed to pull image "registry.corp.example/team/web:1": failed to resolve reference: unexpected status from HEAD request to '
+    "https://registry.corp.example/v2/team/web/manifests/1: 401 Unauthorized"
+)
+
+
+def walks(mode: Mode, investigation: Investigation) -> Walks:
+    return Walks(investigation, "", mode, lambda: 1000.0)
+
+
+async def walked(desk: Walks, incident: str) -> WalkView:
+    """The walk on its own, to the end of what it can read."""
+    desk.open(incident)
+    return [view async for view in desk.collect_next()][-1]
+
+
+async def test_a_pasted_text_without_a_cluster_is_walked_to_an_end_and_says_what_cannot_be_read() -> None:
+    desk = walks(Mode.NOTHING, Investigation(book()))
+    opened = desk.add(Material(), Ask(text=REFUSED), pasted=True)
+    view = await walked(desk, opened.scene.incident.id)
+    assert not isinstance(view.step.next, Collect) or view.price
+    assert "No cluster is connected" in view.blind
+    assert [way for way in ("--kubeconfig", "SSH", "bundle", "(i)") if way not in view.blind] == []
+
+
+async def test_a_bundle_says_of_what_it_lacks_that_it_is_not_in_it() -> None:
+    material = Material([Document("seen.txt", REFUSED)])
+    investigation = Investigation(book(), None, material, vantage="bundle", unread=NOT_IN_BUNDLE)
+    (opened,) = investigation.fold()
+    desk = walks(Mode.BUNDLE, investigation)
+    view = await walked(desk, opened.scene.incident.id)
+    why = {missing.why for standing in view.step.standings for missing in standing.missing}
+    assert NOT_IN_BUNDLE in why
+    assert "not asked yet" not in why
+    assert view.unknowns
+    assert all("nothing to read it from was reached" not in row.text for row in view.unknowns)
+    assert "bundle" in view.blind
+
+
+def test_a_case_of_a_live_run_has_not_been_asked_yet() -> None:
+    assert Case(Incident()).unread == "not asked yet"
