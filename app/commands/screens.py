@@ -107,7 +107,7 @@ def build_desk(options: argparse.Namespace, *, live: bool) -> Desk:
         def make_fixing(opened: Any) -> Any:
             return build_fixing(run, opened)
 
-    practice, make_practice = _practice(state, clock)
+    practice, make_practice = _practice(state, clock, rulebook)
     console = Console(
         rulebook, clock, state, investigation, context, Mode.LIVE if context else Mode.NOTHING, make_fixing, make_journal,
         practice=practice, make_practice=make_practice,
@@ -127,7 +127,7 @@ def build_desk(options: argparse.Namespace, *, live: bool) -> Desk:
     return console
 
 
-def _practice(state: Any, clock: Any) -> tuple[Any, Any]:
+def _practice(state: Any, clock: Any, rulebook: Any) -> tuple[Any, Any]:
     """The practice cluster and how its runs become investigations; writes go to the simulated world alone."""
     import secrets
 
@@ -139,10 +139,10 @@ def _practice(state: Any, clock: Any) -> tuple[Any, Any]:
     from app.runner.credentials import Budget
     from app.runner.fixing import Fixing
     from app.runner.investigation import Investigation
-    from app.training.practice import Practice, read_all
+    from app.training.practice import Practice, read_all, titles
 
     known, _ = read_all(scenario_files())
-    practice = Practice(known, state, clock)
+    practice = Practice(known, state, clock, titles(rulebook))
 
     def make(run: Any, rulebook: Any) -> tuple[Any, Any]:
         world = World(run.clock, run.kube, run.nodes, run.http, Budget(harbor=run.harbor_login), jobs=8)
