@@ -88,6 +88,7 @@ def build_desk(options: argparse.Namespace, *, live: bool) -> Desk:
 
     run: Any = None
     notices: tuple[str, ...] = ()
+    forgotten = _forget(state, clock.now())
     if live:
         from app.bootstrap import build_run
 
@@ -113,7 +114,7 @@ def build_desk(options: argparse.Namespace, *, live: bool) -> Desk:
         practice=practice, make_practice=make_practice,
         host_key_store=run.investigation.world.nodes if run is not None and run.investigation.world is not None else None,
         credentials=run.budget.lines if run is not None else tuple,
-        texts=dict([*rule_files(), *site_files()]), rule_problems=tuple(str(problem) for problem in problems), notices=notices,
+        texts=dict([*rule_files(), *site_files()]), rule_problems=tuple(str(problem) for problem in problems), notices=(*notices, *forgotten),
         closer=run.close if run is not None else None,
     )  # fmt: skip
     write = getattr(options, "write", "")
@@ -125,6 +126,17 @@ def build_desk(options: argparse.Namespace, *, live: bool) -> Desk:
         console.unlocked.add(write)
         console.walks.locked = False
     return console
+
+
+def _forget(state: Any, now: float) -> tuple[str, ...]:
+    """Remove sessions that are older than the setting allows; says how many went."""
+    from app.session.store import forget_old
+    from app.settings import load
+
+    days = load().settings.sessions.keep_days
+    gone = forget_old(state / "sessions", now=now, keep_days=days)
+    count = f"{len(gone)} session{'s' if len(gone) > 1 else ''}"
+    return (f"{count} older than {days:g} days removed (sessions.keep_days)",) if gone else ()
 
 
 def _practice(state: Any, clock: Any, rulebook: Any) -> tuple[Any, Any]:

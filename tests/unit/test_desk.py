@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+import pytest
+
+from app.clients.clock import RandomIds, SystemClock
+from app.commands.screens import build_desk, flags
 from app.model.case import Case, Incident
+from app.model.events import Closed
 from app.model.material import Document, Material
 from app.model.standing import Collect
 from app.model.view import Mode, WalkView
 from app.runner.assemble import NOT_IN_BUNDLE, Ask
 from app.runner.desk import Walks
 from app.runner.investigation import Investigation
+from app.session.record import Recorder
 from tests.fakes.practice import book
 
 REFUSED = (
@@ -52,3 +61,26 @@ async def test_a_bundle_says_of_what_it_lacks_that_it_is_not_in_it() -> None:
 
 def test_a_case_of_a_live_run_has_not_been_asked_yet() -> None:
     assert Case(Incident()).unread == "not asked yet"
+
+
+async def test_at_the_start_old_sessions_go_and_a_notice_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HARBORPILOT_STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("HARBORPILOT_SESSIONS__KEEP_DAYS", "30")
+    paths = []
+    for ended in (True, False):
+        with Recorder.create(
+            tmp_path / "sessions", product="1", rulebook="r", target="t", clock=SystemClock(), ids=RandomIds()
+        ) as recorder:
+            if ended:
+                recorder.append(Closed("healthy"))
+        os.utime(recorder.path, (1e9, 1e9))
+        paths.append(recorder.path)
+    desk = build_desk(flags().parse_args([]), live=False)
+    assert [path.exists() for path in paths] == [False, True]
+    assert "1 session older than 30 days removed (sessions.keep_days)" in (await desk.board()).notices
+    await desk.close()
+    desk = build_desk(flags().parse_args([]), live=False)
+    assert not [notice for notice in (await desk.board()).notices if "keep_days" in notice]
+    await desk.close()
