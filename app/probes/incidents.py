@@ -18,7 +18,7 @@ from app.parsers.image_ref import hub_name, parse_image
 from app.parsers.redact import redact
 from app.parsers.signatures import Around
 from app.parsers.texts import Blob, meaning_of, read_blob
-from app.parsers.texts_split import Attempt
+from app.parsers.texts_split import Attempt, without_colours
 from app.probes.accounts import account_of, arch_of
 from app.probes.hosts_known import is_proxied, mirrors_for
 from app.probes.pods import PodSeen
@@ -54,6 +54,9 @@ _OF_IMAGE: Final = frozenset(
         "harbor-says-why",
     ]
 )
+BINARY: Final = "(binary data)"
+"""Stands for what was pasted and is no text."""
+_MOST_UNPRINTABLE: Final = 0.1
 _WEAK: Final = frozenset({"back-off-only", "unclassified"})
 Found = tuple[Incident, dict[str, Value]]
 
@@ -221,6 +224,8 @@ def _incident(
 
 def _pasted(material: Material, seen: Seen, text: str, push: str | None, image: str | None) -> Found:
     """An incident of a pasted text; the command that stood above a message stays with it."""
+    if is_binary(text):
+        text = BINARY
     asked = push or image or seen.bundle.image
     host = parse_image(asked).normalised_host if asked else ""
     action = "push" if push else seen.bundle.action
@@ -240,6 +245,13 @@ def _pasted(material: Material, seen: Seen, text: str, push: str | None, image: 
     return replace(
         incident, texts=texts or ((redact(text).strip(),) if text.strip() and not good else ()), succeeded=good
     ), variables
+
+
+def is_binary(text: str) -> bool:
+    """Whether so much of it cannot be printed that it is no text of anybody's; colours of a terminal do not count."""
+    plain = without_colours(text)
+    odd = sum(not (sign.isprintable() or sign.isspace()) or sign == "\N{REPLACEMENT CHARACTER}" for sign in plain)
+    return odd > len(plain) * _MOST_UNPRINTABLE
 
 
 def _texts(group: Sequence[Sighting]) -> tuple[str, ...]:

@@ -24,6 +24,10 @@ TEXT_ALONE = "not asked, since only the text is judged"
 """Why a fact is unknown that no probe tried to read, in the three ways to judge."""
 
 
+NO_ERROR_TEXT = "this is no error text that the rules know"
+"""Said of a text for which no finding stands."""
+
+
 @dataclass(frozen=True, slots=True)
 class Judged:
     """One incident with its case and what the engine says of it."""

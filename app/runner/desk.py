@@ -29,7 +29,7 @@ from app.pullplan.plan import plan_pull
 from app.rulebook.book import Rulebook, TreeBranch
 from app.rulebook.conditions import AllOf, Condition, Term, Use
 from app.runner import views
-from app.runner.assemble import Ask
+from app.runner.assemble import NO_ERROR_TEXT, Ask
 from app.runner.investigation import Investigation, Opened
 
 
@@ -153,6 +153,11 @@ class Walks:
         if not found:
             raise UsageError(
                 "nothing in this text could be read as a failing pull or push",
+                "Paste the whole line that the client printed, with the command above it.",
+            )
+        if all(not self.investigation.judge(opened).standings and opened.scene.incident.texts for opened in found):
+            raise UsageError(
+                f"{NO_ERROR_TEXT}: it names no image, registry, client or request",
                 "Paste the whole line that the client printed, with the command above it.",
             )
         for opened in found:

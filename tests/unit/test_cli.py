@@ -180,7 +180,34 @@ def test_an_interrupted_run_is_130(run: Run, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_text_of_bytes_that_are_no_text(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "seen.bin"
     path.write_bytes(bytes(range(256)) * 20)
-    assert run("diagnose", "--text", str(path))[0] == 4
+    code, out, _ = run("diagnose", "--text", str(path))
+    assert code == 4
+    assert "no error text that the rules know" in out
+    assert "possible" not in out
+    assert out.isprintable() or all(sign.isprintable() or sign == "\n" for sign in out)
+
+
+@pytest.mark.parametrize(
+    "words", ["lunch is at noon", "Error: it is broken", "\0\1\2 see https://wiki.example/page \3\4\5 failed"]
+)
+def test_a_text_that_is_about_something_else(run: Run, tmp_path: Path, words: str) -> None:
+    path = tmp_path / "seen.txt"
+    path.write_text(words)
+    code, out, _ = run("diagnose", "--text", str(path))
+    assert code == 4
+    assert "no error text that the rules know" in out
+    assert "possible" not in out
+    data = json.loads(run("diagnose", "--text", str(path), "-o", "json")[1])
+    assert data["incidents"][0]["diagnoses"] == []
+
+
+def test_a_text_that_is_not_known_and_names_an_image_keeps_its_suspects(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "seen.txt"
+    path.write_text('Failed to pull image "registry.corp.example/team/web:1": frobnication ended early')
+    code, out, _ = run("diagnose", "--text", str(path))
+    assert code == 4
+    assert "possible" in out
+    assert "no error text" not in out
 
 
 def test_an_empty_text_and_an_empty_bundle_are_inconclusive(run: Run, tmp_path: Path) -> None:

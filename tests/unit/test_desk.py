@@ -9,6 +9,7 @@ import pytest
 
 from app.clients.clock import RandomIds, SystemClock
 from app.commands.screens import build_desk, flags
+from app.errors import UsageError
 from app.model.case import Case, Incident
 from app.model.events import Closed
 from app.model.material import Document, Material
@@ -43,6 +44,14 @@ async def test_a_pasted_text_without_a_cluster_is_walked_to_an_end_and_says_what
     assert not isinstance(view.step.next, Collect) or view.price
     assert "No cluster is connected" in view.blind
     assert [way for way in ("--kubeconfig", "SSH", "bundle", "(i)") if way not in view.blind] == []
+
+
+@pytest.mark.parametrize("text", ["lunch is at noon", "\0\1\2" * 50])
+def test_a_paste_that_is_no_error_text_is_refused_and_opens_nothing(text: str) -> None:
+    desk = walks(Mode.NOTHING, Investigation(book()))
+    with pytest.raises(UsageError, match="no error text that the rules know"):
+        desk.add(Material(), Ask(text=text), pasted=True)
+    assert desk.board().incidents == ()
 
 
 async def test_a_bundle_says_of_what_it_lacks_that_it_is_not_in_it() -> None:
