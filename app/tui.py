@@ -652,7 +652,7 @@ class HarborPilotApp(App[None]):
 
 SCREENS = (
     "board", "walk", "evidence", "diagnosis", "fix_plan", "apply", "sessions", "replay", "connections", "scenarios", "brief",
-    "debrief", "pull_plan", "rules_browser", "help", "dialogs.confirm", "dialogs.error", "dialogs.host_keys", "dialogs.info", "dialogs.inputs",
+    "debrief", "pull_plan", "rules_browser", "help", "dialogs.confirm", "dialogs.error", "dialogs.form", "dialogs.host_keys", "dialogs.info", "dialogs.inputs",
     "dialogs.texts", "dialogs.unlock",
 )  # fmt: skip
 """Modules of all screens and dialogs below `screens`."""
