@@ -93,3 +93,8 @@ class VerifyFailedError(HarborPilotError):
 
     exit_code = 6
     title = "Not verified"
+
+
+def reason(error: OSError | UnicodeDecodeError) -> str:
+    """Why a file cannot be read or written, without what the sentence around it says already."""
+    return error.strerror or str(error) if isinstance(error, OSError) else "it is no UTF-8 text"

@@ -86,7 +86,9 @@ def _bundle(rulebook: Rulebook, path: str, ask: Ask) -> list[Judged]:
 
     bundle = read_bundle(Path(path))
     for name in bundle.unread:
-        print(f"harborpilot: not read: {name}", file=sys.stderr)
+        note(f"not read: {name}")
+    for what in bundle.broken:
+        note(f"{what}; what it holds stays unknown")
     return judge_material(rulebook, bundle.material, ask, given=bundle.evidence)
 
 

@@ -15,6 +15,7 @@ from app.errors import UsageError
 from app.files import load_rulebook
 from app.model.case import Incident
 from app.model.view import PullPlanView
+from app.parsers.image_ref import parse_image
 from app.probes import BY_ID
 from app.probes.base import Scene
 from app.probes.runtime_inputs import plan_inputs
@@ -61,6 +62,10 @@ def flags() -> argparse.ArgumentParser:
 def run(words: Sequence[str]) -> int:
     """Exit 0; 4 when nothing is known of the node."""
     options = flags().parse_args(words)
+    if not parse_image(options.image).ok:
+        raise UsageError(
+            f"{options.image!r} is no image name", "Write it as the pod does: registry.example/team/app:1."
+        )
     view = asyncio.run(_explain(options))
     print(json.dumps(asdict(view), indent=1, ensure_ascii=False) if options.output == "json" else to_text(view))
     return 0 if view.hosts else 4

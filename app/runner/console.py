@@ -56,6 +56,7 @@ class Console(FixConsole, SessionConsole, PracticeConsole):
         for item in opened:
             await asyncio.to_thread(investigation.judge, item)
         self._seat(investigation, Path(path).name, Mode.BUNDLE, None)
+        self.walks.notices = (*self.walks.notices, *bundle.broken)
         if bundle.unread:
             self.walks.notices = (
                 *self.walks.notices,

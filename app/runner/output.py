@@ -162,10 +162,14 @@ def to_text(judged: Sequence[Judged], rulebook_fixes: dict[str, str]) -> str:
         {
             "fault_found": "A fault was found.",
             "healthy": "Healthy.",
-            "inconclusive": "Inconclusive: what is missing is named above.",
+            "inconclusive": f"Inconclusive{': what is missing is named above' if _missing(judged) else ''}.",
         }[outcome_of(judged)]
     )
     return "\n".join(lines)
+
+
+def _missing(judged: Sequence[Judged]) -> bool:
+    return any(standing.missing for item in judged for standing in diagnoses_of(item.step))
 
 
 def _rests_on(item: Judged) -> str:

@@ -118,6 +118,56 @@ def test_text_from_outside_does_not_steer_the_terminal(run: Run, tmp_path: Path)
         assert not [sign for sign in out if not sign.isprintable() and sign not in "\n\t"], output
 
 
+# --- rough edges -------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_help_shows_the_flags_of_the_screens_too(run: Run) -> None:
+    _, out, _ = run("--help")
+    assert [flag for flag in ("--bundle", "--theme", "--kubeconfig", "--version") if flag not in out] == []
+    assert out.index("diagnose") < out.index("--kubeconfig"), "the commands come first"
+    code, _, err = run("--bogus")
+    assert code == 2
+    assert err.startswith("harborpilot: unrecognized arguments: --bogus")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("rules",), "required: {check,test,show}\n"),
+        (("config",), "required: {show,validate,init,schema}\n"),
+        (("completion",), "required: {bash,zsh,fish}\n"),
+        (("explain", "A B", "--node", "n1", "--no-kube", "--no-ssh"), "'A B' is no image name"),
+        (("collect", "{tmp}/out.zip", "--no-kube", "--no-ssh", "--no-http"), ".tar.gz"),
+        (("apply", "/nowhere/plan.json"), "/nowhere/plan.json cannot be read: No such file or directory\n"),
+        (("train", "--check", "/nowhere/s.yaml"), "/nowhere/s.yaml cannot be read: No such file or directory\n"),
+        (("plan", "--input", "ca=@/nowhere/ca.pem"), "/nowhere/ca.pem cannot be read: No such file or directory\n"),
+    ],
+)
+def test_a_mistake_is_named_as_its_maker_made_it(run: Run, tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    code, out, err = run(*(word.format(tmp=tmp_path) for word in words))
+    assert (code, out) == (2, "")
+    assert said in err
+    assert "[Errno" not in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_document_of_a_bundle_that_is_broken_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "pods.json").write_text('{"items": [')
+    (tmp_path / "events.json").write_text('{"items": []}')
+    code, out, err = run("diagnose", "--bundle", str(tmp_path))
+    assert code == 4
+    assert "pods.json is not JSON" in err
+    assert "events.json" not in err
+    assert "named above" not in out
+
+
+def test_a_plan_without_a_cluster_says_what_was_not_read(run: Run) -> None:
+    code, _, err = run("plan", "--no-ssh")
+    assert code == 4
+    assert "There is no kubeconfig" in err
+    assert "nothing to plan" in err
+
+
 # --- exit codes ----------------------------------------------------------------------------------------------------------
 
 
