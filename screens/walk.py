@@ -99,6 +99,8 @@ class WalkScreen(Page):
         super().__init__()
         self.view = view
         self._place: tuple[int, str] = (-1, "")
+        self._turn = (0, 0)
+        """Lines of the path between which the open question, the next step or the ending stands."""
         self.add_class("-tab-path")
 
     def body(self) -> ComposeResult:
@@ -164,9 +166,7 @@ class WalkScreen(Page):
     def _question_in_sight(self) -> None:
         """With a long path the open question, not the oldest answer, is what has to be on screen."""
         if self.is_mounted:
-            path = self.query_one("#path", Pane)
-            answered = max(0, len(self.view.step.path) - 4)
-            path.scroll_to(y=answered, animate=False)
+            self.query_one("#path", Pane).reveal(*self._turn)
 
     def _status(self) -> list[Content]:
         view = self.view
@@ -191,6 +191,7 @@ class WalkScreen(Page):
         for question in view.step.path:
             if asked is None or question.id != asked.id:
                 out += answered(question)
+        begin = len(lines(out).plain.splitlines())
         if asked is not None:
             out += ["", *self._open_question(asked)]
         elif view.price and not view.busy:
@@ -199,6 +200,7 @@ class WalkScreen(Page):
             out += ["", *self._collecting(view.step.next)]
         else:
             out += ["", *self._ending()]
+        self._turn = (begin, len(lines(out).plain.splitlines()))
         if not view.step.path and not view.evidence and asked is None and not view.busy and view.timeline is None:
             out.append(muted("Nothing has been read yet. enter takes the first step, s lets it run."))
         if view.blind and not view.busy:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,11 +14,14 @@ from app.errors import UsageError
 from app.model.case import Case, Incident
 from app.model.events import Closed
 from app.model.material import Document, Material
-from app.model.standing import Collect
+from app.model.standing import Certainty, Collect, Done, Kind, Standing, Step
+from app.model.target import Target
 from app.model.view import Mode, WalkView
+from app.probes.base import Scene
 from app.runner.assemble import NOT_IN_BUNDLE, Ask
 from app.runner.desk import Walks
-from app.runner.investigation import Investigation
+from app.runner.investigation import Investigation, Opened
+from app.runner.views import row
 from app.session.record import Recorder
 from tests.fakes.practice import book
 
@@ -93,3 +97,25 @@ async def test_at_the_start_old_sessions_go_and_a_notice_says_so(
     desk = build_desk(flags().parse_args([]), live=False)
     assert not [notice for notice in (await desk.board()).notices if "keep_days" in notice]
     await desk.close()
+
+
+def standing(finding: str, certainty: Certainty, *nodes: str) -> Standing:
+    targets = tuple(Target.of(node=node) for node in nodes)
+    return Standing(finding, Kind.FAULT, "x", certainty, targets, finding)
+
+
+@pytest.mark.parametrize(
+    ("standings", "said"),
+    [
+        ((("new CA", Certainty.PROVEN, "n1", "n2"), ("no CA", Certainty.LIKELY, "n1", "n2")), "new CA"),
+        ((("new CA", Certainty.PROVEN, "n1"), ("no CA", Certainty.LIKELY, "n2")), "2 causes on 2 nodes"),
+        ((("new CA", Certainty.PROVEN, "n1"), ("clock", Certainty.PROVEN, "n1")), "2 causes on 1 node"),
+        ((("new CA", Certainty.LIKELY, "n1"), ("no CA", Certainty.LIKELY, "n1")), "2 causes on 1 node"),
+    ],
+)
+def test_a_look_alike_of_what_is_proven_is_no_second_cause_on_the_board(
+    standings: tuple[tuple[Any, ...], ...], said: str
+) -> None:
+    opened = Opened(Scene(Incident(), 0.0), Material(), None)
+    opened.step = Step(tuple(standing(*item) for item in standings), (), (), (), Done())
+    assert row(opened, book()).best_text == said
