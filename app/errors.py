@@ -2,6 +2,7 @@
 
 HarborPilotError
 ├── UsageError            exit 2   bad flag, bad config, missing answer
+│   └── NothingToJudgeError        a text that says nothing of a failing request
 ├── RuleError             exit 2   a rule file that cannot be used
 ├── BundleError           exit 2   an evidence bundle that cannot be read
 ├── SessionError          exit 2   a recording that cannot be read
@@ -34,6 +35,12 @@ class UsageError(HarborPilotError):
 
     exit_code = 2
     title = "Bad usage"
+
+
+class NothingToJudgeError(UsageError):
+    """A text that says nothing of a failing pull or push."""
+
+    title = "Nothing to judge"
 
 
 class RuleError(HarborPilotError):

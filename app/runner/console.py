@@ -60,7 +60,8 @@ class Console(FixConsole, SessionConsole, PracticeConsole):
         if bundle.unread:
             self.walks.notices = (
                 *self.walks.notices,
-                f"{len(bundle.unread)} files were not read: {', '.join(bundle.unread[:4])}",
+                f"not read: {', '.join(bundle.unread[:4])}"
+                + (f" and {len(bundle.unread) - 4} more" if len(bundle.unread) > 4 else ""),
             )
         return self.walks.board()
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from app.errors import HarborPilotError, UsageError
+from app.errors import HarborPilotError, NothingToJudgeError, UsageError
 from app.model.evidence import OPERATOR_ANSWER, Evidence, Of, Value
 from app.model.material import Material
 from app.model.standing import Ask as AskStep
@@ -151,12 +151,12 @@ class Walks:
         )  # fmt: skip
         found = alone.fold(ask)
         if not found:
-            raise UsageError(
+            raise NothingToJudgeError(
                 "nothing in this text could be read as a failing pull or push",
                 "Paste the whole line that the client printed, with the command above it.",
             )
         if all(not self.investigation.judge(opened).standings and opened.scene.incident.texts for opened in found):
-            raise UsageError(
+            raise NothingToJudgeError(
                 f"{NO_ERROR_TEXT}: it names no image, registry, client or request",
                 "Paste the whole line that the client printed, with the command above it.",
             )

@@ -260,7 +260,7 @@ class Investigation:
 
     def price_of(self, opened: Opened, step: Step) -> tuple[str, ...]:
         """Probes of the next collection that have a price and no consent yet."""
-        if not isinstance(step.next, Collect):
+        if not isinstance(step.next, Collect) or opened.collector is None:
             return ()
         scene = opened.scene
         agreed = {"upload.start"} if scene.try_upload else set()

@@ -45,7 +45,8 @@ async def test_a_pasted_text_without_a_cluster_is_walked_to_an_end_and_says_what
     desk = walks(Mode.NOTHING, Investigation(book()))
     opened = desk.add(Material(), Ask(text=REFUSED), pasted=True)
     view = await walked(desk, opened.scene.incident.id)
-    assert not isinstance(view.step.next, Collect) or view.price
+    assert not isinstance(view.step.next, Collect)
+    assert view.price == ""
     assert "No cluster is connected" in view.blind
     assert [way for way in ("--kubeconfig", "SSH", "bundle", "(i)") if way not in view.blind] == []
 
@@ -53,8 +54,9 @@ async def test_a_pasted_text_without_a_cluster_is_walked_to_an_end_and_says_what
 @pytest.mark.parametrize("text", ["lunch is at noon", "\0\1\2" * 50])
 def test_a_paste_that_is_no_error_text_is_refused_and_opens_nothing(text: str) -> None:
     desk = walks(Mode.NOTHING, Investigation(book()))
-    with pytest.raises(UsageError, match="no error text that the rules know"):
+    with pytest.raises(UsageError, match="no error text that the rules know") as refused:
         desk.add(Material(), Ask(text=text), pasted=True)
+    assert refused.value.title == "Nothing to judge"
     assert desk.board().incidents == ()
 
 
@@ -68,6 +70,7 @@ async def test_a_bundle_says_of_what_it_lacks_that_it_is_not_in_it() -> None:
     assert NOT_IN_BUNDLE in why
     assert "not asked yet" not in why
     assert view.unknowns
+    assert view.price == "", "there is nobody at whom a login could be tried"
     assert all("nothing to read it from was reached" not in row.text for row in view.unknowns)
     assert "bundle" in view.blind
 
