@@ -14,6 +14,7 @@ import yaml
 
 from app.cli import main
 from app.commands.catalogue import COMMANDS
+from app.files import state_dir
 from tests.unit.test_kube_client import Api
 from tests.unit.test_kubeconfig import write
 
@@ -579,6 +580,18 @@ def test_a_session_damaged_inside_names_the_line(run: Run, session: Path) -> Non
     assert code == 2
     assert "line 4: damaged" in err
     assert "head -n 3" in err
+
+
+def test_a_session_that_is_damaged_from_its_first_line_has_nothing_to_keep(run: Run) -> None:
+    folder = state_dir() / "sessions"
+    folder.mkdir(parents=True)
+    (folder / "20200101T000000Z-bad.jsonl").write_text("garbage\n")
+    _, out, _ = run("sessions")
+    assert "damaged" in out
+    assert "1970" not in out
+    code, _, err = run("replay", "bad", "--plain")
+    assert code == 2
+    assert "head -n" not in err
 
 
 def test_replay_without_a_name_lists_what_there_is(run: Run) -> None:
