@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.errors import KubeconfigError, UsageError
+from app.errors import KubeconfigError, UsageError, reason
 from app.files import state_dir
 from app.fixes.gateway import Gateway, Writers
 from app.fixes.journal import UndoJournal
@@ -160,7 +160,7 @@ def _logins(options: Any) -> tuple[Credential | None, Credential | None]:
         try:
             lines = Path(options.password_file).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{options.password_file} cannot be read: {error}") from error
+            raise UsageError(f"{options.password_file} cannot be read: {reason(error)}") from error
     else:
         raise UsageError(
             f"{wanted[0][0]} needs --password-stdin or --password-file",

@@ -12,18 +12,19 @@ from app.commands.catalogue import COMMANDS, EXIT_CODES, product_version
 from app.errors import HarborPilotError, UsageError
 
 
-def _top() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="harborpilot",
-        description="Find out why nodes cannot pull from, or CI cannot push to, a private registry, and mend it. Without a command: the screens.",
-        epilog="commands:\n"
-        + "\n".join(f"  {name:11} {text}" for name, text in COMMANDS.items())
-        + "\n\n"
-        + EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def _help() -> str:
+    """The commands first, then the flags of the screens, which are what runs without a command."""
+    from app.commands.screens import flags
+
+    parser = flags()
+    parser.usage = "harborpilot [flags]\n       harborpilot COMMAND [flags]   (`harborpilot COMMAND --help` lists them)"
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = (
+        "Find out why nodes cannot pull from, or CI cannot push to, a private registry, and mend it. Without a command: the screens.\n\n"
+        "commands:\n" + "\n".join(f"  {name:11} {text}" for name, text in COMMANDS.items()) + f"\n\n{EXIT_CODES}"
     )
-    parser.add_argument("--version", action="version", version=f"harborpilot {product_version()}")
-    return parser
+    parser.add_argument("--version", action="store_true", help="show the version and exit")
+    return parser.format_help()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,8 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if words and words[0] == "help":
             words = [*words[1:2], "--help"]
-        if words and words[0] in ("-h", "--help", "--version"):
-            _top().parse_args(words)
+        if words and words[0] == "--version":
+            print(f"harborpilot {product_version()}")
+            return 0
+        if words and words[0] in ("-h", "--help"):
+            print(_help(), end="")
+            return 0
         name = words[0] if words and not words[0].startswith("-") else "screens"
         if name not in COMMANDS and name != "screens":
             raise UsageError(

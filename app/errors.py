@@ -2,6 +2,7 @@
 
 HarborPilotError
 ├── UsageError            exit 2   bad flag, bad config, missing answer
+│   └── NothingToJudgeError        a text that says nothing of a failing request
 ├── RuleError             exit 2   a rule file that cannot be used
 ├── BundleError           exit 2   an evidence bundle that cannot be read
 ├── SessionError          exit 2   a recording that cannot be read
@@ -34,6 +35,12 @@ class UsageError(HarborPilotError):
 
     exit_code = 2
     title = "Bad usage"
+
+
+class NothingToJudgeError(UsageError):
+    """A text that says nothing of a failing pull or push."""
+
+    title = "Nothing to judge"
 
 
 class RuleError(HarborPilotError):
@@ -93,3 +100,8 @@ class VerifyFailedError(HarborPilotError):
 
     exit_code = 6
     title = "Not verified"
+
+
+def reason(error: OSError | UnicodeDecodeError) -> str:
+    """Why a file cannot be read or written, without what the sentence around it says already."""
+    return error.strerror or str(error) if isinstance(error, OSError) else "it is no UTF-8 text"

@@ -101,6 +101,8 @@ class HarborPilotApp(App[None]):
         self._desk: Desk | None = None
         self._desk_open = asyncio.Event()
         self._applying = False
+        self._walked: Screen[Any] | None = None
+        """The walk that the worker group `probe` reads for."""
         self.remapped: dict[str, str] = {}
         self.animation_level = "none"
         for item in THEMES:
@@ -244,7 +246,10 @@ class HarborPilotApp(App[None]):
     # --- board ---
 
     def on_board_shown(self) -> None:
-        self.workers.cancel_group(self, "probe")
+        # The board also comes to light between a dialog and the walk that it opens; only a walk that was left is stopped.
+        if self._walked is not None and self._walked not in self.screen_stack:
+            self.workers.cancel_group(self, "probe")
+            self._walked = None
         if self._desk is not None:
             self._act(self._redraw_board(), group="board-view", exclusive=True)
 
@@ -310,6 +315,7 @@ class HarborPilotApp(App[None]):
         if screen is None and open_it:
             screen = kind(view)
             await self.push_screen(screen)
+        self._walked = screen
         while screen is not None and screen.is_attached:
             screen.show(view)
             if not (view.auto and view.can_continue):
@@ -646,7 +652,7 @@ class HarborPilotApp(App[None]):
 
 SCREENS = (
     "board", "walk", "evidence", "diagnosis", "fix_plan", "apply", "sessions", "replay", "connections", "scenarios", "brief",
-    "debrief", "pull_plan", "rules_browser", "help", "dialogs.confirm", "dialogs.error", "dialogs.host_keys", "dialogs.info", "dialogs.inputs",
+    "debrief", "pull_plan", "rules_browser", "help", "dialogs.confirm", "dialogs.error", "dialogs.form", "dialogs.host_keys", "dialogs.info", "dialogs.inputs",
     "dialogs.texts", "dialogs.unlock",
 )  # fmt: skip
 """Modules of all screens and dialogs below `screens`."""

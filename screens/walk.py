@@ -10,19 +10,17 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Static
 
-from app.model.evidence import OPERATOR_ANSWER, Evidence, Outcome
-from app.model.standing import Asked, Certainty, Choice, Collect, Standing
+from app.model.evidence import Outcome
+from app.model.standing import Asked, Certainty, Collect, Standing
 from app.model.target import Target
-from app.model.view import TrainingStrip, UnknownRow, WalkView
+from app.model.view import UnknownRow, WalkView
 from screens import messages as ask
 from screens.base import Page, key
 from screens.board import lock_text
 from screens.widgets.pane import Pane
 from screens.widgets.text import (
     CURSOR,
-    FAILING,
     MUTED,
-    NEEDS_RIGHT,
     UNKNOWN,
     WORDS,
     WORKS,
@@ -30,19 +28,23 @@ from screens.widgets.text import (
     bad,
     clock_time,
     count,
-    fact_value,
     lines,
     muted,
     one_line,
-    outcome,
     plain,
     rule,
-    short_target,
     sign,
-    stopwatch,
     targets,
     unknown,
     warn,
+)
+from screens.widgets.walk_text import (
+    answered,
+    evidence_lines,
+    of_members,
+    standing_lines,
+    training_strip,
+    unknown_lines,
 )
 
 EXCERPT_LINES = 8
@@ -97,6 +99,8 @@ class WalkScreen(Page):
         super().__init__()
         self.view = view
         self._place: tuple[int, str] = (-1, "")
+        self._turn = (0, 0)
+        """Lines of the path between which the open question, the next step or the ending stands."""
         self.add_class("-tab-path")
 
     def body(self) -> ComposeResult:
@@ -162,9 +166,7 @@ class WalkScreen(Page):
     def _question_in_sight(self) -> None:
         """With a long path the open question, not the oldest answer, is what has to be on screen."""
         if self.is_mounted:
-            path = self.query_one("#path", Pane)
-            answered = max(0, len(self.view.step.path) - 4)
-            path.scroll_to(y=answered, animate=False)
+            self.query_one("#path", Pane).reveal(*self._turn)
 
     def _status(self) -> list[Content]:
         view = self.view
@@ -189,6 +191,7 @@ class WalkScreen(Page):
         for question in view.step.path:
             if asked is None or question.id != asked.id:
                 out += answered(question)
+        begin = len(lines(out).plain.splitlines())
         if asked is not None:
             out += ["", *self._open_question(asked)]
         elif view.price and not view.busy:
@@ -197,8 +200,11 @@ class WalkScreen(Page):
             out += ["", *self._collecting(view.step.next)]
         else:
             out += ["", *self._ending()]
+        self._turn = (begin, len(lines(out).plain.splitlines()))
         if not view.step.path and not view.evidence and asked is None and not view.busy and view.timeline is None:
             out.append(muted("Nothing has been read yet. enter takes the first step, s lets it run."))
+        if view.blind and not view.busy:
+            out += ["", unknown(view.blind)]
         out += self._last_evidence(asked)
         return lines(out)
 
@@ -458,105 +464,3 @@ class WalkScreen(Page):
         self.set_class(not to_side, "-tab-path")
         (side if to_side else self.query_one("#path", Pane)).focus()
         self.redraw()
-
-
-def training_strip(strip: TrainingStrip) -> Content:
-    """Pager text, time and price of a practice run."""
-    late = strip.elapsed > strip.par
-    clock = assemble(
-        (f"{stopwatch(strip.elapsed)} of par {stopwatch(strip.par)}", "bold $text-warning" if late else "bold")
-    )
-    rest = f"   price {strip.price}   hints {strip.hints_used} used, {strip.hints_left} left"
-    out = [
-        assemble(("practice  ", "bold $text-success"), clock, rest),
-        assemble(("pager  ", MUTED), one_line(strip.pager)),
-    ]
-    if strip.hint:
-        out.append(assemble(("hint  ", "bold $text-accent"), one_line(strip.hint)))
-    return lines(out)
-
-
-def answered(question: Asked) -> list[Content | str]:
-    """A question on the path: its answer beside it, why the others were not taken below."""
-    if question.taken is None:
-        return [assemble(f"{UNKNOWN} ", question.text, ("   open", MUTED))]
-    choice = question.choices[question.taken]
-    mark = {"yes": (WORKS, "$text-success"), "no": (FAILING, "bold $text-error")}.get(
-        choice.label.split(",")[0].strip().lower(), ("·", "")
-    )
-    by = {"operator": "   you said so", OPERATOR_ANSWER: "   you said so", "otherwise": "   not known, so on"}.get(
-        question.by, ""
-    )
-    if question.by == "otherwise":
-        mark = (UNKNOWN, "$text-warning")
-    here = f", {of_members(question, choice)}" if 0 < len(choice.targets) < question.members else ""
-    out: list[Content | str] = [assemble(mark, f" {question.text}  ", (f"{choice.label}{here}", "bold"), (by, MUTED))]
-    others = [item for item in question.choices if item is not choice and item.targets]
-    if others and here:
-        words = "; ".join(f"{item.label} on {targets(item.targets, 2)}" for item in others)
-        refused = f"; {NEEDS_RIGHT} denied on {len(question.denied)}" if question.denied else ""
-        out.append(muted(f"    {words}{refused}"))
-    return out
-
-
-def of_members(question: Asked, choice: Choice) -> str:
-    """`on 2 of 3 nodes`."""
-    kind = choice.targets[0].parts[0][0].replace("-", " ") if choice.targets and choice.targets[0].parts else "target"
-    return f"on {len(choice.targets)} of {count(question.members, kind)}"
-
-
-def evidence_lines(item: Evidence, most: int) -> list[Content | str]:
-    """What was asked of whom, when, the excerpt, what was read from it."""
-    where = str(item.target)
-    seen_from = "" if item.vantage in where.split() else f"   from {item.vantage}"
-    out: list[Content | str] = [
-        assemble(
-            (item.command or item.probe, "bold"),
-            (f"   {where}{seen_from}   {clock_time(item.taken_at)}", MUTED),
-        )
-    ]
-    if item.outcome is not Outcome.OBSERVED:
-        out.append(Content.assemble("  ", outcome(item), plain(f": {item.detail}" if item.detail else "")))
-    shown = item.excerpt.splitlines()
-    out += [plain(f"  │ {line}") for line in shown[:most]]
-    if len(shown) > most:
-        out.append(muted(f"  │ … {count(len(shown) - most, 'more line')}; e shows all"))
-    for fact, value in list(item.facts.items())[:most]:
-        bound = f" ± {item.bounds[fact]:g}" if fact in item.bounds else ""
-        out.append(assemble((f"  {fact} = ", MUTED), f"{fact_value(value)}{bound}"))
-    return out
-
-
-def standing_lines(item: Standing) -> list[Content | str]:
-    word = WORDS[item.certainty]
-    if item.certainty is Certainty.OUT:
-        return [
-            assemble(
-                sign(item.certainty),
-                (f" {word}  {one_line(item.title)}", MUTED),
-                (f"  {item.because}" if item.because else "", MUTED),
-            )
-        ]
-    many = f"  ×{len(item.targets)}" if len(item.targets) > 1 else ""
-    if len(item.targets) == 1 and item.certainty is not Certainty.POSSIBLE:
-        many = f"  {short_target(item.targets[0])}"
-    out: list[Content | str] = [
-        assemble(sign(item.certainty), f" {word}  ", (one_line(item.title), "bold"), (many, MUTED))
-    ]
-    if item.certainty is Certainty.CONFLICT:
-        out.append(
-            plain(
-                f"  proved and ruled out at once: {item.because or 'x objects to the evidence you do not trust'}",
-                "$text-warning",
-            )
-        )
-    return out
-
-
-def unknown_lines(row: UnknownRow) -> list[Content | str]:
-    out: list[Content | str] = [unknown(row.text, denied=row.denied)]
-    if row.by_hand:
-        out.append(assemble("  ", ("i", "bold $text-accent"), " pastes the output of: ", row.by_hand))
-    if row.costs:
-        out.append(assemble(("  costs: ", MUTED), row.costs))
-    return out

@@ -14,7 +14,7 @@ from app.bootstrap import build_run
 from app.commands.flags import add_kube, add_output, add_run, add_ssh, parser
 from app.commands.plan import find_and_plan
 from app.commands.writing import given_password
-from app.errors import RefusedError, UsageError
+from app.errors import RefusedError, UsageError, reason
 from app.files import load_rulebook
 from app.fixes.base import Hidden
 from app.fixes.saved import SavedPlan, read_saved, seal
@@ -49,7 +49,7 @@ def run(words: Sequence[str]) -> int:
     try:
         saved = read_saved(Path(options.file).read_text(encoding="utf-8"), options.file)
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{options.file} cannot be read: {error}") from error
+        raise UsageError(f"{options.file} cannot be read: {reason(error)}") from error
     if not options.write:
         raise RefusedError(f"{saved.context} is read-only", f"Unlock it for this run with --write={saved.context}.")
     if options.write != saved.context:

@@ -18,6 +18,9 @@ from app.model.evidence import Evidence
 from app.model.material import Material
 from app.runner.assemble import Ask
 
+_OTHER_ARCHIVES = frozenset((".zip", ".tar", ".gz", ".bz2", ".xz", ".zst", ".7z", ".json", ".txt"))
+"""Names that say that a file is expected, and not a folder."""
+
 
 def flags() -> argparse.ArgumentParser:
     """All flags of the command."""
@@ -45,6 +48,10 @@ def run(words: Sequence[str]) -> int:
     path = Path(options.path)
     if path.exists():
         raise UsageError(f"{path} exists", "A bundle is never written over another one; choose a new name.")
+    if path.suffix in _OTHER_ARCHIVES and not path.name.endswith((".tar.gz", ".tgz")):
+        raise UsageError(
+            f"{path.name}: a bundle is a folder or a .tar.gz", "Let the name end in .tar.gz, or in nothing."
+        )
     return asyncio.run(_collect(options, path))
 
 

@@ -26,7 +26,7 @@ _FISH = "complete -c harborpilot -n __fish_use_subcommand -f -a '{commands}'\n"
 def run(words: Sequence[str]) -> int:
     """Print the script; source it from the shell's start-up file."""
     flags = parser("completion", "Print a completion script for a shell.")
-    flags.add_argument("shell", choices=("bash", "zsh", "fish"))
+    flags.add_argument("shell", choices=("bash", "zsh", "fish"), metavar="{bash,zsh,fish}")
     shell = flags.parse_args(words).shell
     template = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}[shell]
     print(template.format(commands=" ".join(COMMANDS)), end="")

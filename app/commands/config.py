@@ -25,6 +25,7 @@ def run(words: Sequence[str]) -> int:
     flags.add_argument(
         "what",
         choices=("show", "validate", "init", "schema"),
+        metavar="{show,validate,init,schema}",
         help="show: every value and its source; validate: every mistake; init: write a commented file; schema: JSON Schema for editors",
     )
     flags.add_argument("file", nargs="?", help="validate: this file; init: write to this file")
@@ -70,7 +71,7 @@ def _validate(file: str | None) -> int:
         print(problem)
     if loaded.problems:
         print(
-            f"config validate: {len(loaded.problems)} mistake{'' if len(loaded.problems) == 1 else 's'}; no command runs until they are mended",
+            f"config validate: {len(loaded.problems)} mistake{'' if len(loaded.problems) == 1 else 's'}; no command runs until that is mended",
             file=sys.stderr,
         )
         return 2

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.commands.firstlook import clean, note, tell_refused
+from app.commands.firstlook import clean, note, tell_no_cluster, tell_refused, tell_text_alone
 from app.commands.flags import add_kube, add_output, add_run, add_ssh, duration, parser
 from app.errors import UsageError
 from app.files import load_rulebook
 from app.model.material import Material
 from app.rulebook.book import Rulebook
-from app.runner.assemble import Ask, Judged, judge_material, outcome_of
+from app.runner.assemble import TEXT_ALONE, Ask, Judged, judge_material, outcome_of
 from app.runner.output import EXIT, to_json, to_markdown, to_text, to_yaml
 
 if TYPE_CHECKING:
@@ -61,7 +61,9 @@ def run(words: Sequence[str]) -> int:
     if options.bundle:
         judged = _bundle(rulebook, options.bundle, ask)
     elif text is not None and not _live_wanted(options):
-        judged = judge_material(rulebook, Material(), ask)
+        if not options.quiet:
+            tell_text_alone()
+        judged = judge_material(rulebook, Material(), ask, unread=TEXT_ALONE)
     else:
         judged = asyncio.run(_live(rulebook, options, ask))
     judged = _answered(rulebook, judged, options.answer)
@@ -84,7 +86,9 @@ def _bundle(rulebook: Rulebook, path: str, ask: Ask) -> list[Judged]:
 
     bundle = read_bundle(Path(path))
     for name in bundle.unread:
-        print(f"harborpilot: not read: {name}", file=sys.stderr)
+        note(f"not read: {name}")
+    for what in bundle.broken:
+        note(f"{what}; what it holds stays unknown")
     return judge_material(rulebook, bundle.material, ask, given=bundle.evidence)
 
 
@@ -103,6 +107,8 @@ async def _live(rulebook: Rulebook, options: argparse.Namespace, ask: Ask) -> li
                 f"reading the cluster's pods took longer than {options.timeout:g} s and was given up; raise --timeout or name a namespace with -n"
             )
         tell_refused(built.investigation.material, built.notes)
+        if options.no_kube and not options.push and not options.quiet:
+            tell_no_cluster(ssh=not options.no_ssh, http=not options.no_http)
         _tell_push(options)
         opened = built.investigation.fold(ask)
         if options.verbose:

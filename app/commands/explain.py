@@ -15,11 +15,13 @@ from app.errors import UsageError
 from app.files import load_rulebook
 from app.model.case import Incident
 from app.model.view import PullPlanView
+from app.parsers.image_ref import parse_image
 from app.probes import BY_ID
 from app.probes.base import Scene
 from app.probes.runtime_inputs import plan_inputs
 from app.pullplan.plan import plan_pull, split_image
 from app.runner import views
+from app.runner.assemble import NOT_IN_BUNDLE
 from app.runner.investigation import Investigation, Opened
 
 _READ = (
@@ -60,6 +62,10 @@ def flags() -> argparse.ArgumentParser:
 def run(words: Sequence[str]) -> int:
     """Exit 0; 4 when nothing is known of the node."""
     options = flags().parse_args(words)
+    if not parse_image(options.image).ok:
+        raise UsageError(
+            f"{options.image!r} is no image name", "Write it as the pod does: registry.example/team/app:1."
+        )
     view = asyncio.run(_explain(options))
     print(json.dumps(asdict(view), indent=1, ensure_ascii=False) if options.output == "json" else to_text(view))
     return 0 if view.hosts else 4
@@ -71,7 +77,9 @@ async def _explain(options: argparse.Namespace) -> PullPlanView:
         from app.session.bundle import read_bundle
 
         bundle = read_bundle(Path(options.bundle))
-        investigation = Investigation(rulebook, None, bundle.material, bundle.evidence, vantage="bundle")
+        investigation = Investigation(
+            rulebook, None, bundle.material, bundle.evidence, vantage="bundle", unread=NOT_IN_BUNDLE
+        )
         return _view(options, investigation, None)
     from app.bootstrap import build_run
 

@@ -18,6 +18,7 @@ _TODO = {
     Outcome.DENIED: "Log in again, or ask for the right (`harborpilot doctor` names the smallest grant); -n NAMESPACE needs only that namespace.",
     Outcome.UNPARSABLE: "Something in front of the API server answers in its place: log in there, or check `server` and `proxy-url` in the kubeconfig.",
 }
+_MORE = "More can be told with a cluster (--kubeconfig FILE or --context NAME; its nodes are read over SSH) or from a bundle (--bundle)."
 _ELSE = "Check the server's address, the VPN and --request-timeout. A text (--text) or a bundle (--bundle) needs no cluster."
 
 
@@ -31,10 +32,21 @@ def clean(text: str) -> str:
     return "".join(sign if sign.isprintable() or sign in "\n\t" else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
+def tell_text_alone() -> None:
+    """A text without anything beside it."""
+    note(f"Only the text is judged: no cluster, no node and no registry is asked.\n  {_MORE}")
+
+
+def tell_no_cluster(*, ssh: bool, http: bool) -> None:
+    """A run that was told not to ask the cluster."""
+    silent = ["No cluster", *["no node"] * (not ssh), *["no registry"] * (not http)]
+    note(f"{', '.join(silent)} is asked: what it would have shown is unknown.\n  {_MORE}")
+
+
 def tell_refused(material: Material, notes: Iterable[str] = ()) -> None:
     """Say on stderr what is missing before anything is judged."""
     for text in notes:
-        note(f"{text}\n  Nothing was read from a cluster: what it would have shown is unknown.")
+        note(f"{text}\n  Nothing was read from a cluster: what it would have shown is unknown.\n  {_MORE}")
     for text in refused(material):
         note(text)
 

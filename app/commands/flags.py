@@ -31,7 +31,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(
-            f"{self.prog.removeprefix('harborpilot ')}: {message}", f"`{self.prog} --help` lists the flags."
+            message if self.prog == "harborpilot" else f"{self.prog.removeprefix('harborpilot ')}: {message}",
+            f"`{self.prog} --help` lists the flags.",
         )
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from app.bootstrap import Run, build_run
 from app.commands.diagnose import read_text
+from app.commands.firstlook import tell_refused
 from app.commands.flags import add_kube, add_output, add_run, add_ssh, parser
 from app.commands.writing import build_fixing, given_inputs, given_password, or_file
 from app.errors import RefusedError, UsageError
@@ -125,6 +126,7 @@ async def find_and_plan(
     wanted_image = options.image or options.push
     async with asyncio.timeout(options.timeout + 30):
         await built.investigation.scan()
+        tell_refused(built.investigation.material, built.notes)
         opened = built.investigation.fold(Ask(text=text, push=options.push, image=wanted_image))
         for item in opened[: built.most_incidents]:
             await built.investigation.collect(item, seconds=options.timeout)

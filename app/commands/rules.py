@@ -19,8 +19,10 @@ from app.rulebook.load import Problem, load, load_cases
 def run(words: Sequence[str]) -> int:
     """Exit 0 in order, 2 mistakes, 3 a failing case, 5 no case was found."""
     flags = parser("rules", "Check, test or show the rules.")
-    flags.add_argument("what", choices=("check", "test", "show"))
-    flags.add_argument("ids", nargs="*", help="for check and test: a folder; for show: ids of findings or symptoms")
+    flags.add_argument("what", choices=("check", "test", "show"), metavar="{check,test,show}")
+    flags.add_argument(
+        "ids", nargs="*", default=[], help="for check and test: a folder; for show: ids of findings or symptoms"
+    )
     flags.add_argument(
         "--coverage", action="store_true", help="test: also list sets and exclusions that no case makes true"
     )

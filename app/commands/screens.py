@@ -88,6 +88,7 @@ def build_desk(options: argparse.Namespace, *, live: bool) -> Desk:
 
     run: Any = None
     notices: tuple[str, ...] = ()
+    forgotten = _forget(state, clock.now())
     if live:
         from app.bootstrap import build_run
 
@@ -107,13 +108,13 @@ def build_desk(options: argparse.Namespace, *, live: bool) -> Desk:
         def make_fixing(opened: Any) -> Any:
             return build_fixing(run, opened)
 
-    practice, make_practice = _practice(state, clock)
+    practice, make_practice = _practice(state, clock, rulebook)
     console = Console(
         rulebook, clock, state, investigation, context, Mode.LIVE if context else Mode.NOTHING, make_fixing, make_journal,
         practice=practice, make_practice=make_practice,
         host_key_store=run.investigation.world.nodes if run is not None and run.investigation.world is not None else None,
         credentials=run.budget.lines if run is not None else tuple,
-        texts=dict([*rule_files(), *site_files()]), rule_problems=tuple(str(problem) for problem in problems), notices=notices,
+        texts=dict([*rule_files(), *site_files()]), rule_problems=tuple(str(problem) for problem in problems), notices=(*notices, *forgotten),
         closer=run.close if run is not None else None,
     )  # fmt: skip
     write = getattr(options, "write", "")
@@ -127,7 +128,18 @@ def build_desk(options: argparse.Namespace, *, live: bool) -> Desk:
     return console
 
 
-def _practice(state: Any, clock: Any) -> tuple[Any, Any]:
+def _forget(state: Any, now: float) -> tuple[str, ...]:
+    """Remove sessions that are older than the setting allows; says how many went."""
+    from app.session.store import forget_old
+    from app.settings import load
+
+    days = load().settings.sessions.keep_days
+    gone = forget_old(state / "sessions", now=now, keep_days=days)
+    count = f"{len(gone)} session{'s' if len(gone) > 1 else ''}"
+    return (f"{count} older than {days:g} days removed (sessions.keep_days)",) if gone else ()
+
+
+def _practice(state: Any, clock: Any, rulebook: Any) -> tuple[Any, Any]:
     """The practice cluster and how its runs become investigations; writes go to the simulated world alone."""
     import secrets
 
@@ -139,10 +151,10 @@ def _practice(state: Any, clock: Any) -> tuple[Any, Any]:
     from app.runner.credentials import Budget
     from app.runner.fixing import Fixing
     from app.runner.investigation import Investigation
-    from app.training.practice import Practice, read_all
+    from app.training.practice import Practice, read_all, titles
 
     known, _ = read_all(scenario_files())
-    practice = Practice(known, state, clock)
+    practice = Practice(known, state, clock, titles(rulebook))
 
     def make(run: Any, rulebook: Any) -> tuple[Any, Any]:
         world = World(run.clock, run.kube, run.nodes, run.http, Budget(harbor=run.harbor_login), jobs=8)

@@ -36,7 +36,9 @@ def run(words: Sequence[str]) -> int:
         return 0
     found = list_sessions(folder)
     for info in found:
-        when = datetime.fromtimestamp(info.started, UTC).strftime("%Y-%m-%d %H:%M")
+        when = (
+            datetime.fromtimestamp(info.started, UTC).strftime("%Y-%m-%d %H:%M") if info.started else "at no known time"
+        )
         print(
             f"{info.id:10} {when}  {info.events:5} events  {info.outcome or '-':13} {info.title or info.target}"
             + (f"  ! {info.problem}" if info.problem else "")

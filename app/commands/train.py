@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app.clients.clock import SystemClock
 from app.commands.flags import parser
-from app.errors import HarborPilotError, UsageError
+from app.errors import HarborPilotError, UsageError, reason
 from app.files import rule_files, state_dir
 from app.rulebook.load import Problem, load
 from app.training.practice import Practice, read_all, shipped
@@ -55,7 +55,7 @@ def _check(name: str | None) -> int:
         try:
             files = [(name, Path(name).read_text(encoding="utf-8"))]
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{name} cannot be read: {error}") from error
+            raise UsageError(f"{name} cannot be read: {reason(error)}") from error
     problems: list[Problem] = []
     found: list[tuple[str, str, Scenario]] = []
     for file, text in files:

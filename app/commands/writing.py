@@ -169,14 +169,14 @@ def or_file(key: str, value: str) -> str:
     """`@FILE` stands for what the file holds: a certificate is no line. Raises UsageError."""
     from pathlib import Path
 
-    from app.errors import UsageError
+    from app.errors import UsageError, reason
 
     if not value.startswith("@"):
         return value
     try:
         return Path(value[1:]).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{key}: {value[1:]} cannot be read: {error}") from error
+        raise UsageError(f"{key}: {value[1:]} cannot be read: {reason(error)}") from error
 
 
 def given_password(options: argparse.Namespace) -> str:

@@ -15,6 +15,7 @@ from app.model.evidence import Value
 from app.model.standing import Certainty, Collect, Done, Kind, Standing, Step
 from app.model.target import INCIDENT, Target
 from app.rulebook.book import Rulebook, Symptom
+from app.rulebook.conditions import Condition
 
 _KIND_ORDER = {Kind.FAULT: 0, Kind.TRAP: 0, Kind.TOOL: 1, Kind.RELAY: 2, Kind.RISK: 3}
 _SPEAKS = (Certainty.PROVEN, Certainty.LIKELY)
@@ -240,7 +241,19 @@ def _standing(group: list[Judgement], view: View, texts: Mapping[str, TextSeen],
         grounds=grounds_of(first, view, text),
         because=first.because or first.blocked,
         missing=missing_of(first, view, text, rulebook),
-        fixes=first.finding.fixes,
+        fixes=tuple(
+            (kind, fix)
+            for kind, fix in first.finding.fixes
+            if _fits(rulebook.fits.get(fix), {judgement.target for judgement in group}, view)
+        ),
+    )
+
+
+def _fits(condition: Condition | None, targets: Iterable[Target], view: View) -> bool:
+    """Whether a fix is offered: what is not known of a target keeps it, what is known of all of them may take it away."""
+    return condition is None or any(
+        evaluate(condition, Scope(view, target, frozenset(), symptoms_known=False)).truth is not False
+        for target in targets
     )
 
 

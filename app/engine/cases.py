@@ -132,6 +132,10 @@ def run_case(spec: CaseSpec, finding: str, rulebook: Rulebook, coverage: Coverag
     for fact in want.missing:
         if own is None or fact not in [missing.fact for missing in own.missing]:
             wrong.append(f"{fact} is not named as missing")
+    if want.cures is not None:
+        offered = [fix for kind, fix in own.fixes if kind == "cure"] if own is not None else []
+        if offered != want.cures:
+            wrong.append(f"cures offered are {offered}, wanted {want.cures}")
     if want.also_noticed is not None and want.also_noticed is not any(
         standing.finding == finding for standing in step.also_noticed
     ):

@@ -293,7 +293,7 @@ def missing_of(judgement: Judgement, view: View, text: TextSeen, book: Rulebook)
             spec = book.facts.get(fact)
             probe = spec.probe if spec else ""
             failed = view.failed.get(probe, [])
-            why = failed[0].detail or str(failed[0].outcome) if failed else "not asked yet"
+            why = failed[0].detail or str(failed[0].outcome) if failed else view.case.unread
             hand = (failed[0].by_hand if failed else "") or (book.probes[probe].by_hand if probe in book.probes else "")
             found[fact] = Missing(probe, judgement.target, fact, why, hand)
     return tuple(found.values())

@@ -74,9 +74,20 @@ def _judged(finding: Finding, view: View, target: Target, text: TextSeen) -> Jud
             blocked="no text says what failed",
             grounded=True,
         )
-    if finding.file.priority != "P1":
+    if finding.file.priority != "P1" or not _about_a_request(view):
         return None
     return replace(judged, certainty=Certainty.POSSIBLE, blocked="")
+
+
+def _about_a_request(view: View) -> bool:
+    """Whether anything is known that such a text could be about. One that names nothing may be anybody's shopping list."""
+    incident = view.case.incident
+    if incident.image or incident.registry or incident.action or view.case.variables.get("action"):
+        return True
+    named = ("text.client", "text.status", "text.url_host", "text.action")
+    return any(view.facts.get(fact) for fact in named) or any(
+        _beyond(seen.evidence.probe) for observations in view.facts.values() for seen in observations
+    )
 
 
 def _holds_beyond_text(terms: Iterable[Condition], scope: Scope) -> bool:

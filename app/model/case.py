@@ -56,3 +56,5 @@ class Case:
     objections: tuple[Objection, ...] = ()
     now: float = 0.0
     """The case's time: the newest trusted stamp; for a bundle its taken-at."""
+    unread: str = "not asked yet"
+    """Why a fact is unknown for which no probe left a record."""

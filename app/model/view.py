@@ -184,6 +184,8 @@ class WalkView:
     price: str = ""
     """Set when the next collection has a price and waits for consent: `one use of the credential in secret apps/harbor-pull`."""
     unknowns: tuple[UnknownRow, ...] = ()
+    blind: str = ""
+    """What cannot be read from here at all, and how to give it; empty where a cluster is asked."""
     differences: tuple[str, ...] = ()
     now: float = 0.0
     problem: str = ""

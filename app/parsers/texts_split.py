@@ -136,6 +136,11 @@ class Attempt:
     output: str = ""
 
 
+def without_colours(text: str) -> str:
+    """Without the sequences by which a terminal is coloured and titled."""
+    return _ANSI.sub("", text)
+
+
 def split_attempts(blob: str) -> list[Attempt]:
     """Attempts of a blob in their order; never raises. A blob without any command is one attempt."""
     attempts: list[Attempt] = []
@@ -158,7 +163,7 @@ def split_attempts(blob: str) -> list[Attempt]:
 
 
 def _lines(blob: str) -> list[str]:
-    plain = _ANSI.sub("", blob.replace("\r\n", "\n"))
+    plain = without_colours(blob.replace("\r\n", "\n"))
     plain = "\n".join(line.rsplit("\r", 1)[-1] for line in plain.split("\n"))
     lines = plain.split("\n")
     return lines[-_LIMIT:]

@@ -7,7 +7,7 @@ layer and meaning; the image counts only where the fault lies with it (not found
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -18,7 +18,7 @@ from app.parsers.image_ref import hub_name, parse_image
 from app.parsers.redact import redact
 from app.parsers.signatures import Around
 from app.parsers.texts import Blob, meaning_of, read_blob
-from app.parsers.texts_split import Attempt
+from app.parsers.texts_split import Attempt, without_colours
 from app.probes.accounts import account_of, arch_of
 from app.probes.hosts_known import is_proxied, mirrors_for
 from app.probes.pods import PodSeen
@@ -54,8 +54,12 @@ _OF_IMAGE: Final = frozenset(
         "harbor-says-why",
     ]
 )
+BINARY: Final = "(binary data)"
+"""Stands for what was pasted and is no text."""
+_MOST_UNPRINTABLE: Final = 0.1
 _WEAK: Final = frozenset({"back-off-only", "unclassified"})
 Found = tuple[Incident, dict[str, Value]]
+Key = tuple[str, ...]
 
 
 def find_incidents(
@@ -145,11 +149,50 @@ def _live_groups(seen: Seen) -> list[list[Sighting]]:
     by_pod: dict[str, list[Sighting]] = {}
     for item in seen.sightings:
         by_pod.setdefault(item.pod, []).append(item)
-    groups: dict[tuple[str, ...], list[Sighting]] = {}
+    groups: dict[Key, list[Sighting]] = {}
+    silent: list[tuple[Sighting, list[Sighting]]] = []
     for members in by_pod.values():
         leading = _leading(members)
-        groups.setdefault(_meaning(leading), []).extend(members)
+        if "back-off-only" in leading.reading.tags:
+            silent.append((leading, members))
+        else:
+            groups.setdefault(_meaning(leading), []).extend(members)
+    pods = {pod.key: pod for pod in seen.cluster.failing}
+    ties = _ties(pods, groups)
+    for leading, members in silent:
+        groups.setdefault(_home(leading, pods, ties) or _meaning(leading), []).extend(members)
     return list(groups.values())
+
+
+def _ties(pods: Mapping[str, PodSeen], groups: Mapping[Key, Sequence[Sighting]]) -> dict[Key, set[Key]]:
+    """What ties a pod to one of which a text tells → the groups of such texts. A refusal follows the credential, not the node."""
+    found: dict[Key, set[Key]] = {}
+    for meaning, members in groups.items():
+        for item in members:
+            for tie in _ties_of(item, pods):
+                if tie[0] != "node" or "denied" not in meaning:
+                    found.setdefault(tie, set()).add(meaning)
+    return found
+
+
+def _home(item: Sighting, pods: Mapping[str, PodSeen], ties: Mapping[Key, set[Key]]) -> Key | None:
+    """The group that a pod without words belongs to; None where nothing, or more than one thing, speaks for it."""
+    for tie in _ties_of(item, pods):
+        meanings = ties.get(tie)
+        if meanings:
+            return next(iter(meanings)) if len(meanings) == 1 else None
+    return None
+
+
+def _ties_of(item: Sighting, pods: Mapping[str, PodSeen]) -> Iterator[Key]:
+    """Its image on its node, then its image with its namespace's secrets."""
+    pod = pods.get(item.pod)
+    if pod is None or not item.image:
+        return
+    image = parse_image(item.image).reference
+    if item.node:
+        yield ("node", image, item.node)
+    yield ("secrets", image, item.pod.partition("/")[0], *sorted(pod.pull_secrets))
 
 
 def _leading(members: Sequence[Sighting]) -> Sighting:
@@ -165,7 +208,7 @@ def _leading(members: Sequence[Sighting]) -> Sighting:
     )
 
 
-def _meaning(item: Sighting) -> tuple[str, ...]:
+def _meaning(item: Sighting) -> Key:
     reference = parse_image(item.image)
     symptoms = item.reading.symptoms
     families = frozenset("denied" if name in _DENIED else name for name in symptoms)
@@ -195,12 +238,13 @@ def _incident(
     action = "push" if push else bundle.action or _action(group, seen)
     registry = _registry(image, group, seen)
     nodes = tuple(sorted({item.node for item in group if item.node}))
-    texts, since = _texts(group), _since(group, [failing[key] for key in pods if key in failing])
+    telling = [item for item in group if "back-off-only" not in item.reading.tags] or group
+    texts, since = _texts(telling), _since(group, [failing[key] for key in pods if key in failing])
     succeeded = not group and _succeeded(seen, push=bool(push))
     name = (
         "incident"
         if not many
-        else " ".join(part for part in (action or "", registry, *sorted(_symptoms(group))) if part)
+        else " ".join(part for part in (action or "", registry, *sorted(_symptoms(telling))) if part)
     )
     if many:
         name = f"{name} {image}"
@@ -221,6 +265,8 @@ def _incident(
 
 def _pasted(material: Material, seen: Seen, text: str, push: str | None, image: str | None) -> Found:
     """An incident of a pasted text; the command that stood above a message stays with it."""
+    if is_binary(text):
+        text = BINARY
     asked = push or image or seen.bundle.image
     host = parse_image(asked).normalised_host if asked else ""
     action = "push" if push else seen.bundle.action
@@ -240,6 +286,13 @@ def _pasted(material: Material, seen: Seen, text: str, push: str | None, image: 
     return replace(
         incident, texts=texts or ((redact(text).strip(),) if text.strip() and not good else ()), succeeded=good
     ), variables
+
+
+def is_binary(text: str) -> bool:
+    """Whether so much of it cannot be printed that it is no text of anybody's; colours of a terminal do not count."""
+    plain = without_colours(text)
+    odd = sum(not (sign.isprintable() or sign.isspace()) or sign == "\N{REPLACEMENT CHARACTER}" for sign in plain)
+    return odd > len(plain) * _MOST_UNPRINTABLE
 
 
 def _texts(group: Sequence[Sighting]) -> tuple[str, ...]:

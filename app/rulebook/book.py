@@ -79,6 +79,8 @@ class Rulebook:
     facts: Mapping[str, FactSpec]
     probes: Mapping[str, ProbeSpec]
     fixes: Mapping[str, FixSpec]
+    fits: Mapping[str, Condition] = field(default_factory=dict)
+    """Fix id → of which targets it can be a fix; one that is not here fits all."""
     digest: str = ""
     notes: tuple[str, ...] = field(default=())
     """What the board has to say of it, e.g. an expired override."""

@@ -44,13 +44,16 @@ def branches_of(symptom: Symptom) -> Iterator[tuple[str, Condition]]:
                 yield f".tree[{number}].branches[{index}].when", branch.when
 
 
-def _everywhere(book: Rulebook) -> Iterator[tuple[str, str, Condition]]:
+def _everywhere(book: Rulebook, texts: Texts) -> Iterator[tuple[str, str, Condition]]:
     for finding in book.findings.values():
         for path, condition in conditions_of(finding):
             yield finding.where, path, condition
     for symptom in book.symptoms.values():
         for path, condition in branches_of(symptom):
             yield symptom.where, path, condition
+    where = next((name for name in texts if name.endswith("fixes.yaml")), "fixes.yaml")
+    for fix, condition in book.fits.items():
+        yield where, f".fixes.{fix}.fits", condition
 
 
 def _terms(condition: Condition) -> Iterator[Term]:
@@ -69,13 +72,13 @@ def _terms(condition: Condition) -> Iterator[Term]:
 
 
 def unknown_fact(book: Rulebook, texts: Texts) -> Iterator[Problem]:
-    for file, path, condition in _everywhere(book):
+    for file, path, condition in _everywhere(book, texts):
         for fact in sorted(facts_in(condition) - set(book.facts)):
             yield Problem(file, line_of(texts[file], path), "unknown-fact", f"no fact {fact} in facts.yaml")
 
 
 def unknown_symptom(book: Rulebook, texts: Texts) -> Iterator[Problem]:
-    for file, path, condition in _everywhere(book):
+    for file, path, condition in _everywhere(book, texts):
         for symptom in sorted(symptoms_in(condition) - set(book.symptoms)):
             yield Problem(file, line_of(texts[file], path), "unknown-symptom", f"no symptom {symptom}")
     for finding in book.findings.values():
@@ -94,7 +97,7 @@ def unknown_symptom(book: Rulebook, texts: Texts) -> Iterator[Problem]:
 
 
 def operator_type(book: Rulebook, texts: Texts) -> Iterator[Problem]:
-    for file, path, condition in _everywhere(book):
+    for file, path, condition in _everywhere(book, texts):
         for term in _terms(condition):
             spec = book.facts.get(term.fact)
             if spec is None:

@@ -55,6 +55,9 @@ class Draft:
     facts: dict[str, FactSpec] = field(default_factory=dict)
     probes: dict[str, ProbeSpec] = field(default_factory=dict)
     fixes: dict[str, FixSpec] = field(default_factory=dict)
+    fixes_in: dict[str, str] = field(default_factory=dict)
+    """Fix id → its file."""
+    fits: dict[str, Condition] = field(default_factory=dict)
     macros: dict[str, Any] = field(default_factory=dict)
     symptom_macros: dict[str, list[str]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
@@ -148,10 +151,13 @@ def load(
             _symptom(draft, name, data, today)
         elif not ("facts" in data or "fixes" in data or "scenario" in data):
             draft.problems.append(Problem(name, 1, "shape", "neither finding, symptom, facts nor fixes"))
+    _fits(draft)
     digest = hashlib.sha256(
         "\0".join(f"{name}\0{draft.texts[name]}" for name in sorted(draft.texts)).encode()
     ).hexdigest()[:16]
-    book = Rulebook(draft.findings, draft.symptoms, draft.facts, draft.probes, draft.fixes, digest, tuple(draft.notes))
+    book = Rulebook(
+        draft.findings, draft.symptoms, draft.facts, draft.probes, draft.fixes, draft.fits, digest, tuple(draft.notes)
+    )
     return book, sorted(draft.problems)
 
 
@@ -180,6 +186,16 @@ def _catalogue(draft: Draft, name: str, data: Any) -> None:
         fixes = _convert(draft, name, data, FixesFile)
         if fixes is not None:
             draft.fixes.update(fixes.fixes)
+            draft.fixes_in.update(dict.fromkeys(fixes.fixes, name))
+
+
+def _fits(draft: Draft) -> None:
+    """Compiled once all macros are known, which may stand in a later file."""
+    for fix, spec in draft.fixes.items():
+        if spec.fits is not None:
+            condition = _compile(draft, draft.fixes_in[fix], f".fixes.{fix}.fits", spec.fits)
+            if condition is not None:
+                draft.fits[fix] = condition
 
 
 def _compile(draft: Draft, name: str, path: str, raw: Any) -> Condition | None:

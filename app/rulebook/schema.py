@@ -163,6 +163,8 @@ class FixSpec(_Strict, frozen=True, kw_only=True):
     restarts: str = ""
     weakens: bool = False
     """Lowers security: said so, comes last, never the default."""
+    fits: Raw | None = None
+    """Of which targets it can be a fix. It is offered unless this is known to be false of every target of the finding."""
 
 
 class FixesFile(_Strict, frozen=True, kw_only=True):
@@ -205,4 +207,6 @@ class Want(_Strict, frozen=True, kw_only=True):
     targets: list[str] | None = None
     not_certainty: list[str] = []
     missing: list[str] = []
+    cures: list[str] | None = None
+    """Fix ids offered as cure, in their order."""
     also_noticed: bool | None = None

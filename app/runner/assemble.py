@@ -18,6 +18,15 @@ from app.probes.incidents import case_time, find_incidents
 from app.probes.registry_scene import stands_for_desk
 from app.rulebook.book import Rulebook
 
+NOT_ASKED = "not asked yet"
+NOT_IN_BUNDLE = "not in the bundle"
+TEXT_ALONE = "not asked, since only the text is judged"
+"""Why a fact is unknown that no probe tried to read, in the three ways to judge."""
+
+
+NO_ERROR_TEXT = "this is no error text that the rules know"
+"""Said of a text for which no finding stands."""
+
 
 @dataclass(frozen=True, slots=True)
 class Judged:
@@ -86,13 +95,16 @@ def _aside(record: Evidence, scene: Scene) -> Evidence:
     return record
 
 
-def case_of(scene: Scene, evidence: Iterable[Evidence], *, given: Iterable[Evidence] = ()) -> Case:
+def case_of(
+    scene: Scene, evidence: Iterable[Evidence], *, given: Iterable[Evidence] = (), unread: str = NOT_ASKED
+) -> Case:
     """Evidence given beforehand (`evidence.jsonl`, a session) comes first; what was read now replaces the same key."""
     merged = {record.key: record for record in given}
     merged.update(
         {record.key: record for record in evidence if record.outcome is Outcome.OBSERVED or record.key not in merged}
     )
-    return Case(scene.incident, tuple(merged.values()), {**_for_commands(scene), **scene.variables}, now=scene.now)
+    variables = {**_for_commands(scene), **scene.variables}
+    return Case(scene.incident, tuple(merged.values()), variables, unread=unread, now=scene.now)
 
 
 def _for_commands(scene: Scene) -> dict[str, Value]:
@@ -108,12 +120,18 @@ def _for_commands(scene: Scene) -> dict[str, Value]:
 
 
 def judge_material(
-    rulebook: Rulebook, material: Material, ask: Ask, *, given: Sequence[Evidence] = (), interactive: bool = False
+    rulebook: Rulebook,
+    material: Material,
+    ask: Ask,
+    *,
+    given: Sequence[Evidence] = (),
+    interactive: bool = False,
+    unread: str = NOT_IN_BUNDLE,
 ) -> list[Judged]:
     """All incidents of the material, best standing first, then by pods."""
     judged = []
     for scene in scenes(material, ask):
-        case = case_of(scene, read_all(material, scene, rulebook), given=given)
+        case = case_of(scene, read_all(material, scene, rulebook), given=given, unread=unread)
         judged.append(Judged(case, advance(rulebook, case, interactive=interactive)))
     judged.sort(key=lambda item: (_best(item.step), -len(item.case.incident.pods)))
     return judged

@@ -24,7 +24,7 @@ from app.model.view import (
     WalkView,
 )
 from app.runner import selfcheck
-from app.runner.assemble import Ask
+from app.runner.assemble import NOT_IN_BUNDLE, Ask
 from app.runner.console_fixes import FixConsole
 from app.runner.console_practice import PracticeConsole
 from app.runner.console_seat import HostKeys, Practising
@@ -49,15 +49,19 @@ class Console(FixConsole, SessionConsole, PracticeConsole):
         from app.session.bundle import read_bundle  # noqa: PLC0415 - only when a bundle is opened
 
         bundle = await asyncio.to_thread(lambda: read_bundle(Path(path).expanduser()))
-        investigation = Investigation(self.rulebook, None, bundle.material, bundle.evidence, vantage="bundle")
+        investigation = Investigation(
+            self.rulebook, None, bundle.material, bundle.evidence, vantage="bundle", unread=NOT_IN_BUNDLE
+        )
         opened = investigation.fold()
         for item in opened:
             await asyncio.to_thread(investigation.judge, item)
         self._seat(investigation, Path(path).name, Mode.BUNDLE, None)
+        self.walks.notices = (*self.walks.notices, *bundle.broken)
         if bundle.unread:
             self.walks.notices = (
                 *self.walks.notices,
-                f"{len(bundle.unread)} files were not read: {', '.join(bundle.unread[:4])}",
+                f"not read: {', '.join(bundle.unread[:4])}"
+                + (f" and {len(bundle.unread) - 4} more" if len(bundle.unread) > 4 else ""),
             )
         return self.walks.board()
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from app.errors import HarborPilotError, UsageError
+from app.errors import HarborPilotError, NothingToJudgeError, UsageError
 from app.model.evidence import OPERATOR_ANSWER, Evidence, Of, Value
 from app.model.material import Material
 from app.model.standing import Ask as AskStep
@@ -29,7 +29,7 @@ from app.pullplan.plan import plan_pull
 from app.rulebook.book import Rulebook, TreeBranch
 from app.rulebook.conditions import AllOf, Condition, Term, Use
 from app.runner import views
-from app.runner.assemble import Ask
+from app.runner.assemble import NO_ERROR_TEXT, Ask
 from app.runner.investigation import Investigation, Opened
 
 
@@ -146,12 +146,18 @@ class Walks:
         """Incidents of a text or a description beside those of the cluster; the first one is returned."""
         alone = Investigation(
             self.rulebook, self.investigation.world, material, vantage=self.investigation.vantage,
-            harbor_namespace=self.investigation.harbor_namespace, try_credentials=self.investigation.try_credentials,
+            harbor_namespace=self.investigation.harbor_namespace, unread=self.investigation.unread,
+            try_credentials=self.investigation.try_credentials,
         )  # fmt: skip
         found = alone.fold(ask)
         if not found:
-            raise UsageError(
+            raise NothingToJudgeError(
                 "nothing in this text could be read as a failing pull or push",
+                "Paste the whole line that the client printed, with the command above it.",
+            )
+        if all(not self.investigation.judge(opened).standings and opened.scene.incident.texts for opened in found):
+            raise NothingToJudgeError(
+                f"{NO_ERROR_TEXT}: it names no image, registry, client or request",
                 "Paste the whole line that the client printed, with the command above it.",
             )
         for opened in found:
@@ -202,8 +208,21 @@ class Walks:
         done, total = self.counted
         return views.walk(
             self.header(), opened, self.rulebook, number=len(step.path) or 1, auto=self.auto, busy=busy,
-            price=price, done=done, total=total, now=self.now(), training=self.strip(), problem=problem,
+            price=price, done=done, total=total, now=self.now(), training=self.strip(), problem=problem, blind=self._blind(),
         )  # fmt: skip
+
+    def _blind(self) -> str:
+        """What this desk cannot read, and how to give it."""
+        if self.mode is Mode.BUNDLE:
+            return "A bundle is judged: what is not in it cannot be read from here. i adds the output of a command."
+        world = self.investigation.world
+        if world is not None and world.kube:
+            return ""
+        asked = "only the registry is asked, from here" if world is not None and world.http else "nothing is asked"
+        return (
+            f"No cluster is connected, so {asked}: pods, secrets, nodes and Harbor's pods stay unknown. Start with --kubeconfig FILE"
+            " or --context NAME (its nodes are read over SSH), open a bundle (o on the board), or add a command's output (i)."
+        )
 
     def _price(self, probes: tuple[str, ...]) -> str:
         names = ", ".join(self.rulebook.probes[probe].title for probe in probes if probe in self.rulebook.probes)

@@ -20,7 +20,7 @@ from app.probes.incidents import variables_again
 from app.probes.registry_push import upload_hosts, with_own_try
 from app.probes.registry_wants import tokens_again
 from app.rulebook.book import Rulebook
-from app.runner.assemble import Ask, Judged, case_of, read_all, scenes
+from app.runner.assemble import NOT_ASKED, Ask, Judged, case_of, read_all, scenes
 from app.runner.collect import Collector, Progress, World
 from app.runner.scan import Selection, scan
 
@@ -104,6 +104,8 @@ class Investigation:
     harbor_namespace: str = ""
     harbor_ssh: str = ""
     """SSH host with Harbor's compose installer."""
+    unread: str = NOT_ASKED
+    """What is said of a fact that nobody has tried to read."""
     selection: Selection = field(default_factory=Selection)
     try_credentials: bool = False
     try_upload: bool = False
@@ -249,7 +251,7 @@ class Investigation:
                         probe,
                         vantage=opened.scene.vantage,
                         outcome=Outcome.SKIPPED,
-                        detail="nothing to read it from was reached",
+                        detail="nothing to read it from was reached" if opened.collector is not None else self.unread,
                         by_hand=spec.by_hand if spec else "",
                         taken_at=opened.scene.now,
                     )
@@ -258,7 +260,7 @@ class Investigation:
 
     def price_of(self, opened: Opened, step: Step) -> tuple[str, ...]:
         """Probes of the next collection that have a price and no consent yet."""
-        if not isinstance(step.next, Collect):
+        if not isinstance(step.next, Collect) or opened.collector is None:
             return ()
         scene = opened.scene
         agreed = {"upload.start"} if scene.try_upload else set()
@@ -300,7 +302,7 @@ class Investigation:
 
     def _case(self, opened: Opened) -> Case:
         records = read_all(opened.material, opened.scene, self.rulebook)
-        case = case_of(opened.scene, [*records, *opened.extra], given=opened.given)
+        case = case_of(opened.scene, [*records, *opened.extra], given=opened.given, unread=self.unread)
         return replace(case, answers=dict(opened.answers), objections=tuple(opened.objections))
 
     def judge(self, opened: Opened, *, interactive: bool = True) -> Step:

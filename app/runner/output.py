@@ -11,7 +11,7 @@ from typing import Any
 from app.model.evidence import Evidence
 from app.model.standing import Certainty, Standing, Step
 from app.rulebook.book import Rulebook
-from app.runner.assemble import Judged, outcome_of
+from app.runner.assemble import NO_ERROR_TEXT, Judged, outcome_of
 
 SIGNS = {
     Certainty.PROVEN: "●",
@@ -134,6 +134,8 @@ def to_text(judged: Sequence[Judged], rulebook_fixes: dict[str, str]) -> str:
             lines.append(
                 f"    ✓ healthy: no symptom, and a success was seen{_rests_on(item)}"
                 if step.outcome == "healthy"
+                else f"    ? {NO_ERROR_TEXT}; it names no image, registry, client or request"
+                if incident.texts
                 else "    ? nothing to judge from"
             )
         proven = any(standing.certainty is Certainty.PROVEN for standing in shown)
@@ -160,10 +162,14 @@ def to_text(judged: Sequence[Judged], rulebook_fixes: dict[str, str]) -> str:
         {
             "fault_found": "A fault was found.",
             "healthy": "Healthy.",
-            "inconclusive": "Inconclusive: what is missing is named above.",
+            "inconclusive": f"Inconclusive{': what is missing is named above' if _missing(judged) else ''}.",
         }[outcome_of(judged)]
     )
     return "\n".join(lines)
+
+
+def _missing(judged: Sequence[Judged]) -> bool:
+    return any(standing.missing for item in judged for standing in diagnoses_of(item.step))
 
 
 def _rests_on(item: Judged) -> str:

@@ -35,7 +35,6 @@ from app.rulebook.conditions import facts_in, say
 from app.runner.investigation import Opened
 
 _ACTIONS = {"pull": "pull", "push": "push", "login": "login", None: "request"}
-_SURE = (Certainty.PROVEN, Certainty.LIKELY)
 
 
 def row(opened: Opened, rulebook: Rulebook, *, pasted: bool = False, nodes_all: int | None = None) -> IncidentRow:
@@ -47,10 +46,12 @@ def row(opened: Opened, rulebook: Rulebook, *, pasted: bool = False, nodes_all: 
         live = [standing for standing in step.standings if standing.certainty is not Certainty.OUT]
         if live:
             best = live[0].certainty
-            sure = [standing for standing in live if standing.certainty in _SURE]
+            sure = _causes(live)
             nodes = {target.get("node") for standing in sure for target in standing.targets} - {None}
             text = (
-                live[0].title if len(sure) < 2 else f"{len(sure)} causes" + (f" on {len(nodes)} nodes" if nodes else "")
+                live[0].title
+                if len(sure) < 2
+                else f"{len(sure)} causes" + (f" on {len(nodes)} node{'s' if len(nodes) > 1 else ''}" if nodes else "")
             )
         elif step.outcome == "healthy":
             text = "healthy"
@@ -68,6 +69,19 @@ def row(opened: Opened, rulebook: Rulebook, *, pasted: bool = False, nodes_all: 
         pasted=pasted,
         healthy=step is not None and step.outcome == "healthy",
     )
+
+
+def _causes(live: Sequence[Standing]) -> list[Standing]:
+    """What is taken as causes: a likely one counts beside a proven one only for nodes that this does not speak of."""
+    proven = [standing for standing in live if standing.certainty is Certainty.PROVEN]
+    told = {target.get("node") for standing in proven for target in standing.targets}
+    beside = [
+        standing
+        for standing in live
+        if standing.certainty is Certainty.LIKELY
+        and (not proven or any(target.get("node") not in told for target in standing.targets))
+    ]
+    return [*proven, *beside]
 
 
 def _title(opened: Opened, rulebook: Rulebook) -> str:
@@ -297,6 +311,7 @@ def walk(
     now: float = 0.0,
     training: TrainingStrip | None = None,
     problem: str = "",
+    blind: str = "",
 ) -> WalkView:
     """The walk as it stands."""
     assert opened.step is not None and opened.case is not None  # noqa: S101, PT018 - judged before it is shown
@@ -312,6 +327,7 @@ def walk(
         busy=busy,
         price=price,
         unknowns=unknowns(opened.step, opened.case.evidence, rulebook, names_of(opened.case)),
+        blind=blind,
         differences=differences(opened, rulebook),
         now=now,
         problem=problem,

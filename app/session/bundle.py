@@ -44,6 +44,8 @@ class Bundle:
     evidence: tuple[Evidence, ...] = ()
     unread: tuple[str, ...] = ()
     """Names of files that nobody reads."""
+    broken: tuple[str, ...] = ()
+    """Documents that are not what their name says: `pods.json is not JSON: …`."""
     action: str = ""
     image: str = ""
     taken_at: float | None = None
@@ -75,6 +77,7 @@ def _assemble(files: dict[str, bytes]) -> Bundle:
     about = _about(files.get("bundle.json"))
     documents: list[Document] = []
     unread: list[str] = []
+    broken: list[str] = []
     taken_at = parse_time(about.get("taken_at"))
     for name in sorted(files):
         raw = files[name]
@@ -82,16 +85,31 @@ def _assemble(files: dict[str, bytes]) -> Bundle:
             unread.append(name)
             continue
         documents.append(Document(name, raw.decode("utf-8", "replace").removeprefix("\ufeff")))
+        error = _broken(documents[-1])
+        if error:
+            broken.append(error)
     redactions = about.get("redactions")
     return Bundle(
         Material(documents),
         evidence,
         tuple(unread),
+        tuple(broken),
         str(about.get("action") or ""),
         str(about.get("image") or ""),
         taken_at,
         tuple(map(str, redactions)) if isinstance(redactions, list) else (),
     )
+
+
+def _broken(document: Document) -> str:
+    """What is wrong with a JSON document; empty when nothing is, and for one that is empty."""
+    if not document.path.endswith(".json") or not document.text.strip():
+        return ""
+    try:
+        json.loads(document.text)
+    except (ValueError, RecursionError) as error:
+        return f"{document.path} is not JSON: {error}"
+    return ""
 
 
 def _known(name: str) -> bool:

@@ -209,7 +209,9 @@ def _line(path: Path, number: int, line: bytes, kinds: frozenset[str]) -> EventL
 def _damaged(path: Path, number: int, why: str) -> SessionError:
     return SessionError(
         f"{path.name}, line {number}: damaged ({why})",
-        f"Events before it can be kept: head -n {number - 1} {path.name} > part.jsonl, then replay that file.",
+        f"Events before it can be kept: head -n {number - 1} {path.name} > part.jsonl, then replay that file."
+        if number > 2  # the first line is the header
+        else "No event stands before it, so nothing can be kept.",
     )
 
 

@@ -37,6 +37,8 @@ class SessionInfo:
     """`fault_found`, `inconclusive`, `healthy`, `interrupted`."""
     fixed: str = ""
     """`verified`, `not verified`, `undone`; empty without an apply."""
+    whole: bool = False
+    """Ended as it should, not cut off."""
     problem: str = ""
     """Why it cannot be read; empty when it can."""
 
@@ -74,16 +76,22 @@ def find_session(folder: Path, name: str) -> Path:
     )
 
 
-def forget_old(folder: Path, *, now: float, keep_days: float = 90.0, keep_at_least: int = 20) -> list[Path]:
-    """Remove recordings older than some days, never the newest ones nor one that is being written. Returns what went."""
+def forget_old(folder: Path, *, now: float, keep_days: float) -> list[Path]:
+    """Remove what was last written so many days ago. Returns what went.
+
+    What was cut off or is damaged may still be wanted, and what is being written is in use: these stay.
+    """
     gone = []
-    for info in list_sessions(folder)[keep_at_least:]:
-        started = info.started or info.path.stat().st_mtime
-        if now - started < keep_days * 86_400 or _in_use(info.path):
-            continue
-        info.path.unlink(missing_ok=True)
-        info.path.with_suffix(".torn").unlink(missing_ok=True)
-        gone.append(info.path)
+    for path in sorted(_files(folder)):
+        try:
+            # The time of the file first: at a usual start nothing is old, and then no recording is opened.
+            if now - path.stat().st_mtime < keep_days * 86_400 or not _info(path).whole or _in_use(path):
+                continue
+            path.unlink()
+            path.with_suffix(".torn").unlink(missing_ok=True)
+        except OSError:
+            continue  # tidying up is no reason to fail; the next start tries again
+        gone.append(path)
     return gone
 
 
@@ -132,6 +140,7 @@ def _info(path: Path) -> SessionInfo:
         lines[-1].n if lines else 0,
         outcome or ("interrupted" if lines else ""),
         fixed,
+        whole=bool(lines) and lines[-1].type == "closed",
     )
 
 

@@ -10,9 +10,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from app.engine.advance import filled
 from app.errors import RefusedError, UsageError
 from app.model.view import BriefView, DebriefView, ScenarioRow, ScenariosView, TrainingStrip
 from app.ports import Clock
+from app.rulebook.book import Rulebook
 from app.rulebook.load import Problem
 from app.training import score
 from app.training.run import PracticeRun, build_run
@@ -42,6 +44,15 @@ def read_all(files: Iterable[tuple[str, str]]) -> tuple[dict[str, Scenario], lis
     return found, problems
 
 
+def titles(book: Rulebook) -> dict[str, str]:
+    """Findings, fixes and probes by id, in words."""
+    return {
+        **{name: filled(finding.file.title, {}) for name, finding in book.findings.items()},
+        **{name: fix.title for name, fix in book.fixes.items()},
+        **{name: probe.title for name, probe in book.probes.items()},
+    }
+
+
 @dataclass(slots=True)
 class Practice:
     """One operator who practises. `clock` is the real one: the score counts the operator's own minutes."""
@@ -49,6 +60,8 @@ class Practice:
     known: dict[str, Scenario]
     folder: Path
     clock: Clock
+    titles: Mapping[str, str] = field(default_factory=dict)
+    """What findings, fixes and probes are called; one that is not here is called by its id."""
     run: PracticeRun | None = None
     began: float = 0.0
     ended: float | None = None
@@ -98,6 +111,9 @@ class Practice:
 
     # --- during ---
 
+    def _title(self, name: str) -> str:
+        return self.titles.get(name, name)
+
     def _open(self) -> PracticeRun:
         if self.run is None:
             raise RefusedError("no scenario is open", "Choose one from the list.")
@@ -146,7 +162,7 @@ class Practice:
     def named(self, finding: str) -> None:
         """The cause that the operator settled on, e.g. by planning a fix for it; the last one counts."""
         if finding != self.named_cause:
-            self.note(f"cause named: {finding}")
+            self.note(f"cause named: {self._title(finding)}")
         self.named_cause = finding
         self.price_planned = self.price()
 
@@ -159,7 +175,7 @@ class Practice:
         expected = {*scenario.solution.fixes, *(scenario.second.fixes if scenario.second else ())}
         if fix not in expected and not helped and not self._open().solved():
             self.wrong_fixes += 1
-        self.note(f"applied {fix}{'' if helped else ', which did not help'}")
+        self.note(f"applied: {self._title(fix)}{'' if helped else ', which did not help'}")
 
     def given(self) -> Mapping[str, str]:
         """What the story put into the operator's hands, by the name under which a fix asks for it."""
@@ -222,7 +238,7 @@ class Practice:
         self._note_writes()
         return DebriefView(
             scenario.title, solved, self.gave_up, points, score.OF, told, tuple(text for _, text in self.notes),
-            tuple(f"{one.probe}: {one.shows}" for one in scenario.shortest), scenario.expect.finding, scenario.lesson,
+            tuple(f"{self._title(one.probe)}: {one.shows}" for one in scenario.shortest), self._title(scenario.expect.finding), scenario.lesson,
             self.elapsed(), scenario.par.minutes * 60,
         )  # fmt: skip
 

@@ -4,31 +4,19 @@ from __future__ import annotations
 
 from textual import on
 from textual.app import ComposeResult
-from textual.containers import Horizontal
 from textual.content import Content
 from textual.suggester import Suggester
-from textual.widgets import Button, Input, OptionList, Static, TextArea
+from textual.widgets import Input, OptionList, Static, TextArea
 from textual.widgets.option_list import Option
 
 from app.model.evidence import Evidence
 from app.model.view import UnknownRow
-from screens.base import Dialog, key
+from screens.base import key
+from screens.dialogs.form import FormDialog, line_box, text_box
 from screens.widgets.text import MUTED, assemble, lines, muted, one_line, outcome, plain, short_target
 
 
-def _area(id: str) -> TextArea:  # noqa: A002 - Textual's name
-    box = TextArea(id=id, soft_wrap=True, tab_behavior="focus")
-    box.cursor_blink = False
-    return box
-
-
-def _input(placeholder: str, id: str) -> Input:  # noqa: A002 - Textual's name
-    box = Input(placeholder=placeholder, id=id)
-    box.cursor_blink = False
-    return box
-
-
-class PasteDialog(Dialog[str | None]):
+class PasteDialog(FormDialog[str]):
     """An error text: one line or a whole log. ctrl+s takes it."""
 
     BINDINGS = [
@@ -43,12 +31,9 @@ class PasteDialog(Dialog[str | None]):
         super().__init__()
         self.given = given
 
-    def body(self) -> ComposeResult:
+    def fields(self) -> ComposeResult:
         yield Static(lines(self.explain()), id="body", markup=False)
-        yield _area("text")
-        with Horizontal(classes="buttons"):
-            yield Button("Cancel", id="no", compact=True)
-            yield Button(self.yes_text, id="yes", variant="primary", compact=True)
+        yield text_box("text")
 
     def explain(self) -> list[Content | str]:
         return [plain(self.intro)]
@@ -58,24 +43,11 @@ class PasteDialog(Dialog[str | None]):
         area.text = self.given
         area.focus()
 
-    def why_not(self, name: str) -> str:
-        if name == "take" and self.is_mounted and not self.query_one(TextArea).text.strip():
-            return "The box is empty."
-        return ""
+    def lacks(self) -> str:
+        return "" if self.query_one(TextArea).text.strip() else "The box is empty."
 
-    @on(TextArea.Changed)
-    def _changed(self) -> None:
-        self.keys_changed()
-
-    @on(Button.Pressed)
-    def _pressed(self, event: Button.Pressed) -> None:
-        if event.button.id == "yes":
-            self.action_do("take")
-        else:
-            self.dismiss(None)
-
-    def do_take(self) -> None:
-        self.dismiss(self.query_one(TextArea).text)
+    def answer(self) -> str:
+        return self.query_one(TextArea).text
 
 
 class SupplyDialog(PasteDialog):
@@ -114,7 +86,7 @@ class SupplyDialog(PasteDialog):
         self.app.notify("Copied the command.", markup=False)
 
 
-class NewPushDialog(Dialog[tuple[str, str, str] | None]):
+class NewPushDialog(FormDialog[tuple[str, str, str]]):
     """Image, where it runs, and what it printed. Answers (image, where, text)."""
 
     BINDINGS = [
@@ -123,64 +95,47 @@ class NewPushDialog(Dialog[tuple[str, str, str] | None]):
     ]
     DEFAULT_CSS = "NewPushDialog Static { margin-top: 1; } NewPushDialog Input, NewPushDialog TextArea { margin-top: 0; } NewPushDialog KeyBar { margin-top: 1; }"
     title_text = "Describe a failing push or pull"
+    yes_text = "Open it"
 
-    def body(self) -> ComposeResult:
+    def fields(self) -> ComposeResult:
         yield Static(muted("Image, as the command names it:"), markup=False)
-        yield _input("harbor.corp.example/team/app:1.2", "image")
+        yield line_box("harbor.corp.example/team/app:1.2", "image")
         yield Static(muted("Where it runs: an SSH host, a CI runner, this machine (empty):"), markup=False)
-        yield _input("ci-runner-3", "where")
+        yield line_box("ci-runner-3", "where")
         yield Static(muted("What it printed:"), markup=False)
-        yield _area("text")
-        with Horizontal(classes="buttons"):
-            yield Button("Cancel", id="no", compact=True)
-            yield Button("Open it", id="yes", variant="primary", compact=True)
+        yield text_box("text")
 
     def on_mount(self) -> None:
         self.query_one("#image", Input).focus()
 
-    def _values(self) -> tuple[str, str, str]:
+    def answer(self) -> tuple[str, str, str]:
         return (
             self.query_one("#image", Input).value.strip(),
             self.query_one("#where", Input).value.strip(),
             self.query_one(TextArea).text,
         )
 
-    def why_not(self, name: str) -> str:
-        if name == "take" and self.is_mounted and not (self._values()[0] or self._values()[2].strip()):
-            return "An image or an error text is needed."
-        return ""
+    def lacks(self) -> str:
+        image, _, text = self.answer()
+        return "" if image or text.strip() else "An image or an error text is needed."
 
-    @on(TextArea.Changed)
-    @on(Input.Changed)
-    def _changed(self) -> None:
-        self.keys_changed()
-
-    @on(Input.Submitted)
-    def _submitted(self) -> None:
+    def entered(self, field: Input) -> None:
+        del field
         self.focus_next()
 
-    @on(Button.Pressed)
-    def _pressed(self, event: Button.Pressed) -> None:
-        if event.button.id == "yes":
-            self.action_do("take")
-        else:
-            self.dismiss(None)
 
-    def do_take(self) -> None:
-        self.dismiss(self._values())
-
-
-class OpenBundleDialog(Dialog[str | None]):
+class OpenBundleDialog(FormDialog[str]):
     """A folder or a .tar.gz. Answers with the path."""
 
     BINDINGS = [key("enter", "take", "open", id="bundle.take"), key("escape", "cancel", "cancel", id="dialog.cancel")]
     title_text = "Open an evidence bundle"
+    yes_text = "Open"
 
     def __init__(self, suggester: Suggester | None = None) -> None:
         super().__init__()
         self.suggester = suggester
 
-    def body(self) -> ComposeResult:
+    def fields(self) -> ComposeResult:
         yield Static(
             lines(
                 [
@@ -191,41 +146,19 @@ class OpenBundleDialog(Dialog[str | None]):
             id="body",
             markup=False,
         )
-        box = Input(placeholder="~/incident-42", id="path", suggester=self.suggester)
-        box.cursor_blink = False
-        yield box
-        with Horizontal(classes="buttons"):
-            yield Button("Cancel", id="no", compact=True)
-            yield Button("Open", id="yes", variant="primary", compact=True)
+        yield line_box("~/incident-42", "path", suggester=self.suggester)
 
     def on_mount(self) -> None:
         self.query_one(Input).focus()
 
-    def why_not(self, name: str) -> str:
-        if name == "take" and self.is_mounted and not self.query_one(Input).value.strip():
-            return "Type the path of a folder or a .tar.gz."
-        return ""
+    def lacks(self) -> str:
+        return "" if self.answer() else "Type the path of a folder or a .tar.gz."
 
-    @on(Input.Changed)
-    def _changed(self) -> None:
-        self.keys_changed()
-
-    @on(Input.Submitted)
-    def _submitted(self) -> None:
-        self.action_do("take")
-
-    @on(Button.Pressed)
-    def _pressed(self, event: Button.Pressed) -> None:
-        if event.button.id == "yes":
-            self.action_do("take")
-        else:
-            self.dismiss(None)
-
-    def do_take(self) -> None:
-        self.dismiss(self.query_one(Input).value.strip())
+    def answer(self) -> str:
+        return self.query_one(Input).value.strip()
 
 
-class ObjectDialog(Dialog[tuple[Evidence, str] | None]):
+class ObjectDialog(FormDialog[tuple[Evidence, str]]):
     """Which evidence is not accepted, and why. Answers (evidence, reason)."""
 
     BINDINGS = [
@@ -234,55 +167,37 @@ class ObjectDialog(Dialog[tuple[Evidence, str] | None]):
     ]
     DEFAULT_CSS = "ObjectDialog OptionList { height: auto; max-height: 8; }"
     title_text = "Object to evidence"
+    yes_text = "Leave it out"
+    yes_variant = "warning"
 
     def __init__(self, evidence: tuple[Evidence, ...]) -> None:
         super().__init__()
         self.evidence = evidence
 
-    def body(self) -> ComposeResult:
+    def fields(self) -> ComposeResult:
         yield Static(
             plain("It is left out of every judgement from here on; your reason goes into the session and the report."),
             id="body",
             markup=False,
         )
         yield OptionList(*[Option(_evidence_line(item)) for item in self.evidence], markup=False)
-        yield _input("reason: why it cannot be trusted", "reason")
-        with Horizontal(classes="buttons"):
-            yield Button("Cancel", id="no", compact=True)
-            yield Button("Leave it out", id="yes", variant="warning", compact=True)
+        yield line_box("reason: why it cannot be trusted", "reason")
 
     def on_mount(self) -> None:
         self.query_one(OptionList).highlighted = len(self.evidence) - 1 if self.evidence else None
         (self.query_one(OptionList) if len(self.evidence) > 1 else self.query_one(Input)).focus()
 
-    def why_not(self, name: str) -> str:
-        if name == "take" and self.is_mounted and not self.query_one(Input).value.strip():
-            return "A reason is needed: whoever reads the report will ask."
-        return ""
-
-    @on(Input.Changed)
-    def _changed(self) -> None:
-        self.keys_changed()
+    def lacks(self) -> str:
+        reason = self.query_one(Input).value.strip()
+        return "" if reason else "A reason is needed: whoever reads the report will ask."
 
     @on(OptionList.OptionSelected)
     def _selected(self) -> None:
         self.query_one(Input).focus()
 
-    @on(Input.Submitted)
-    def _submitted(self) -> None:
-        self.action_do("take")
-
-    @on(Button.Pressed)
-    def _pressed(self, event: Button.Pressed) -> None:
-        if event.button.id == "yes":
-            self.action_do("take")
-        else:
-            self.dismiss(None)
-
-    def do_take(self) -> None:
+    def answer(self) -> tuple[Evidence, str] | None:
         index = self.query_one(OptionList).highlighted
-        if index is not None:
-            self.dismiss((self.evidence[index], self.query_one(Input).value.strip()))
+        return None if index is None else (self.evidence[index], self.query_one(Input).value.strip())
 
 
 def _evidence_line(item: Evidence) -> Content:

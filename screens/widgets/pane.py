@@ -29,6 +29,8 @@ class Pane(VerticalScroll, can_focus=True):
         super().__init__(id=id)
         self.border_title = title or None
         self._text = Content("")
+        self._wanted = (0, 0)
+        """Lines to have in sight, also at another size."""
 
     def compose(self) -> ComposeResult:
         yield Static(self._text, markup=False)
@@ -40,8 +42,24 @@ class Pane(VerticalScroll, can_focus=True):
         if top:
             self.scroll_home(animate=False)
 
+    def reveal(self, first: int, last: int) -> None:
+        """Scroll no further than it takes to have these lines in sight, counted before wrapping; the first one if not all fit."""
+        self._wanted = (first, last)
+        self._reveal()
+
+    def _reveal(self) -> None:
+        first, last = self._wanted
+        region = self.scrollable_content_region
+        heights = [
+            hanging(line, region.width).plain.count("\n") + 1 for line in self._text.split("\n", allow_blank=True)
+        ]
+        start, end = sum(heights[:first]), sum(heights[:last])
+        self.scroll_to(y=min(start, max(0, end - region.height)), animate=False)
+
     def on_resize(self) -> None:
         self._wrap()
+        if self._wanted != (0, 0):
+            self.call_after_refresh(self._reveal)
 
     def _wrap(self) -> None:
         for body in self.query(Static):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from textual import events
 from textual.command import CommandPalette
+from textual.content import Content
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
@@ -41,6 +42,7 @@ from screens.scenarios import ScenariosScreen
 from screens.sessions import SessionsScreen
 from screens.walk import WalkScreen
 from screens.widgets.keybar import KeyBar
+from screens.widgets.pane import Pane, hanging
 from tests.fakes.desk import FakeDesk
 from tests.screens import states as at
 
@@ -75,13 +77,19 @@ class Session:
         return [note.message for note in self.app._notifications]
 
 
-def open_app(test: Callable[[Session], Any], *, start: Start | None = None, desk: FakeDesk | None = None) -> Any:
+def open_app(
+    test: Callable[[Session], Any],
+    *,
+    start: Start | None = None,
+    desk: FakeDesk | None = None,
+    size: tuple[int, int] = (120, 40),
+) -> Any:
     """Run a test body inside a started app; afterwards the app must not have failed and the desk must be closed."""
 
     async def run() -> None:
         fake = desk or FakeDesk()
         app = HarborPilotApp(lambda: fake, start)
-        async with app.run_test(size=(120, 40)) as pilot:
+        async with app.run_test(size=size) as pilot:
             await app.workers.wait_for_complete()
             await settle(pilot)
             await test(Session(fake, pilot, app))
@@ -247,6 +255,59 @@ async def test_a_collection_that_brings_nothing_is_not_asked_for_again() -> None
     await open_app(body, desk=desk)
 
 
+async def test_a_pasted_text_is_walked_on_after_its_dialog_has_closed() -> None:
+    """The board comes to light for a moment between the dialog and the walk; that is no leaving of the walk."""
+
+    class Slow(FakeDesk):
+        async def paste(self, text: str) -> Any:
+            await asyncio.sleep(0.05)
+            return await super().paste(text)
+
+        async def collect_next(self, consent: bool = False) -> Any:
+            async for view in super().collect_next(consent):
+                await asyncio.sleep(0.05)
+                yield view
+
+    desk = Slow()
+    desk.walk = at.replace(at.WALK_START, auto=True)
+
+    async def body(s: Session) -> None:
+        s.app.post_message(events.Paste("x509: unknown authority"))
+        await settle(s.pilot)
+        await s.press("ctrl+s")
+        await s.app.workers.wait_for_complete()
+        assert s.top is WalkScreen
+        assert s.app.screen.view == at.WALK
+
+    await open_app(body, desk=desk)
+
+
+async def test_leaving_the_walk_stops_what_it_reads() -> None:
+    stopped = []
+
+    class Endless(FakeDesk):
+        async def collect_next(self, consent: bool = False) -> Any:
+            self._note("collect_next", consent)
+            try:
+                yield at.WALK_BUSY
+                await asyncio.sleep(3600)
+            finally:
+                stopped.append(True)
+
+    desk = Endless()
+    desk.walk = at.replace(at.WALK_START, auto=True)
+
+    async def body(s: Session) -> None:
+        await s.press("enter")
+        assert s.top is WalkScreen
+        assert stopped == []
+        await s.press("escape")
+        assert s.top is BoardScreen
+        assert stopped == [True]
+
+    await open_app(body, desk=desk)
+
+
 async def test_many_views_are_drawn_as_few_and_the_last_one_counts() -> None:
     class Busy(FakeDesk):
         async def refresh(self) -> Any:
@@ -322,6 +383,17 @@ async def test_a_terminal_paste_goes_where_the_cursor_is() -> None:
         assert s.top is BoardScreen, "one dialog, not one on top of the other"
 
     await open_app(body)
+
+
+async def test_a_walk_that_can_read_little_says_so_where_it_waits() -> None:
+    desk = FakeDesk()
+    desk.walk = at.replace(at.WALK_INCONCLUSIVE, blind="No cluster is connected: start with --kubeconfig FILE.")
+
+    async def body(s: Session) -> None:
+        await s.press("enter")
+        assert "No cluster is connected" in s.app.screen.query_one("#path", Pane).text
+
+    await open_app(body, desk=desk)
 
 
 async def test_evidence_objection_and_supply_by_hand() -> None:
@@ -589,3 +661,27 @@ async def test_a_long_text_does_not_go_to_the_clipboard() -> None:
         assert s.app.clipboard == "x"
 
     await open_app(body)
+
+
+async def test_the_end_of_a_long_walk_is_in_sight_on_a_small_screen() -> None:
+    """What it was, and the keys that go on from there; the answers before it are scrolled away."""
+    desk = FakeDesk()
+    step = at.WALK_DONE.step
+    asked = "Does what the failing nodes have in common, and the healthy ones lack, explain it?"
+    path = tuple(at.replace(step.path[0], id=f"symptom/{number}", text=asked) for number in range(5))
+    desk.walk = at.replace(
+        at.WALK_DONE,
+        step=at.replace(step, path=path),
+        differences=tuple(f"the setting {number} of the runtime: failing 1, healthy 2" for number in range(5)),
+        training=at.STRIP,
+    )
+
+    async def body(s: Session) -> None:
+        await s.press("enter")
+        pane = s.app.screen.query_one("#path", Pane)
+        region = pane.scrollable_content_region
+        shown = hanging(Content(pane.text), region.width).plain.split("\n")[int(pane.scroll_y) :][: region.height]
+        assert any("proven:" in line for line in shown)
+        assert any("f fixes" in line for line in shown), shown
+
+    await open_app(body, desk=desk, size=(80, 24))

@@ -10,6 +10,7 @@ from app.model.evidence import OPERATOR_ANSWER, Evidence, Outcome
 from app.model.standing import Ask, Certainty, Collect, Done, Step
 from app.model.target import INCIDENT, Target
 from app.rulebook.book import Rulebook
+from app.rulebook.lint import lint
 from app.rulebook.load import load
 
 FACTS = """
@@ -18,6 +19,7 @@ facts:
   text.signature: {type: l, probe: text.parse, scope: incident}
   a.key: {type: s, probe: a.read, scope: node}
   a.newer: {type: b, probe: a.read, scope: node}
+  a.kind: {type: s, probe: a.read, scope: node}
   b.login: {type: n, probe: b.try, scope: registry}
   b.free: {type: b, probe: b.look, scope: registry}
   attempt.first: {type: b, probe: attempt.log, scope: node}
@@ -27,7 +29,8 @@ probes:
   b.try: {title: the login, price: credential, cost: 5}
   b.look: {title: the registry, cost: 2}
   attempt.log: {title: the runtime's log}
-macros: {}
+macros:
+  new_kind: {fact: a.kind, is: new-kind}
 symptom_macros: {}
 """
 SYMPTOM = """
@@ -68,6 +71,14 @@ proof:
 excluded_by:
   - {fact: a.newer, is: true, must_know: true, because: the file is newer}
 told_apart: {bad-login: b.login}
+fixes: {cure: [new-key, new-key-of-old-kind], advice: [keys-age]}
+"""
+FIXES = """
+schema: 1
+fixes:
+  new-key: {title: A new key, text: Makes a new key, fits: {use: new_kind}}
+  new-key-of-old-kind: {title: A new key, text: Makes a new key the old way, fits: {fact: a.kind, is: old-kind}}
+  keys-age: {title: Keys age, text: Keys have to be changed}
 """
 BAD_LOGIN = """
 schema: 1
@@ -106,7 +117,14 @@ N1, N2, REGISTRY = Target.of(node="n1"), Target.of(node="n2"), Target.of(registr
 
 def book() -> Rulebook:
     found, problems = load(
-        [("facts.yaml", FACTS), ("s.yaml", SYMPTOM), ("a.yaml", OLD_KEY), ("b.yaml", BAD_LOGIN), ("c.yaml", RISK)]
+        [
+            ("fixes.yaml", FIXES),
+            ("facts.yaml", FACTS),
+            ("s.yaml", SYMPTOM),
+            ("a.yaml", OLD_KEY),
+            ("b.yaml", BAD_LOGIN),
+            ("c.yaml", RISK),
+        ]
     )
     assert problems == []
     return found
@@ -245,3 +263,29 @@ def test_no_symptom_and_a_seen_success_is_healthy() -> None:
 def test_the_same_case_gives_the_same_step() -> None:
     evidence = [record("a.read", N1, a__key="old", a__newer=False)]
     assert step(*evidence) == step(*evidence)
+
+
+def offered(*kinds: tuple[Target, str]) -> list[str]:
+    """Fixes of the old key at two nodes, of which these kinds are known."""
+    evidence = [record("a.read", node, a__key="old", a__newer=False) for node in (N1, N2)]
+    found = step(*evidence, *(record("a.more", node, a__kind=kind) for node, kind in kinds))
+    return [fix for _, fix in found.standings[0].fixes]
+
+
+def test_a_fix_is_offered_unless_it_is_known_to_fit_none_of_the_targets() -> None:
+    assert offered() == ["new-key", "new-key-of-old-kind", "keys-age"]
+    assert offered((N1, "new-kind")) == ["new-key", "new-key-of-old-kind", "keys-age"]
+    assert offered((N1, "new-kind"), (N2, "new-kind")) == ["new-key", "keys-age"]
+    assert offered((N1, "new-kind"), (N2, "old-kind")) == ["new-key", "new-key-of-old-kind", "keys-age"]
+    assert offered((N1, "third-kind"), (N2, "third-kind")) == ["keys-age"]
+
+
+def test_what_a_fix_fits_is_checked_like_every_condition() -> None:
+    wrong = FIXES.replace("use: new_kind", "use: no_such_macro")
+    _, problems = load([("fixes.yaml", wrong), ("facts.yaml", FACTS)])
+    assert [(problem.file, problem.line, problem.lint) for problem in problems] == [("fixes.yaml", 4, "condition")]
+    unknown = FIXES.replace("fact: a.kind", "fact: a.sort")
+    texts = {"fixes.yaml": unknown, "facts.yaml": FACTS}
+    found, problems = load(list(texts.items()))
+    assert problems == []
+    assert [(problem.line, problem.lint) for problem in lint(found, texts)] == [(5, "unknown-fact")]

@@ -14,6 +14,7 @@ import yaml
 
 from app.cli import main
 from app.commands.catalogue import COMMANDS
+from app.files import state_dir
 from tests.unit.test_kube_client import Api
 from tests.unit.test_kubeconfig import write
 
@@ -21,6 +22,10 @@ EXPIRED = (
     'Failed to pull image "registry.corp.example/team/web:1": failed to do request: Head '
     '"https://registry.corp.example/v2/team/web/manifests/1": tls: failed to verify certificate: x509: certificate has expired '
     "or is not yet valid: current time 2026-01-02T00:00:00Z is after 2026-01-01T00:00:00Z"
+)
+REFUSED = (
+    'Failed to pull image "registry.corp.example/team/web:1": failed to resolve reference: unexpected status from HEAD request to '
+    "https://registry.corp.example/v2/team/web/manifests/1: 401 Unauthorized"
 )
 Run = Callable[..., tuple[int, str, str]]
 
@@ -114,6 +119,56 @@ def test_text_from_outside_does_not_steer_the_terminal(run: Run, tmp_path: Path)
         assert not [sign for sign in out if not sign.isprintable() and sign not in "\n\t"], output
 
 
+# --- rough edges -------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_help_shows_the_flags_of_the_screens_too(run: Run) -> None:
+    _, out, _ = run("--help")
+    assert [flag for flag in ("--bundle", "--theme", "--kubeconfig", "--version") if flag not in out] == []
+    assert out.index("diagnose") < out.index("--kubeconfig"), "the commands come first"
+    code, _, err = run("--bogus")
+    assert code == 2
+    assert err.startswith("harborpilot: unrecognized arguments: --bogus")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("rules",), "required: {check,test,show}\n"),
+        (("config",), "required: {show,validate,init,schema}\n"),
+        (("completion",), "required: {bash,zsh,fish}\n"),
+        (("explain", "A B", "--node", "n1", "--no-kube", "--no-ssh"), "'A B' is no image name"),
+        (("collect", "{tmp}/out.zip", "--no-kube", "--no-ssh", "--no-http"), ".tar.gz"),
+        (("apply", "/nowhere/plan.json"), "/nowhere/plan.json cannot be read: No such file or directory\n"),
+        (("train", "--check", "/nowhere/s.yaml"), "/nowhere/s.yaml cannot be read: No such file or directory\n"),
+        (("plan", "--input", "ca=@/nowhere/ca.pem"), "/nowhere/ca.pem cannot be read: No such file or directory\n"),
+    ],
+)
+def test_a_mistake_is_named_as_its_maker_made_it(run: Run, tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    code, out, err = run(*(word.format(tmp=tmp_path) for word in words))
+    assert (code, out) == (2, "")
+    assert said in err
+    assert "[Errno" not in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_document_of_a_bundle_that_is_broken_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "pods.json").write_text('{"items": [')
+    (tmp_path / "events.json").write_text('{"items": []}')
+    code, out, err = run("diagnose", "--bundle", str(tmp_path))
+    assert code == 4
+    assert "pods.json is not JSON" in err
+    assert "events.json" not in err
+    assert "named above" not in out
+
+
+def test_a_plan_without_a_cluster_says_what_was_not_read(run: Run) -> None:
+    code, _, err = run("plan", "--no-ssh")
+    assert code == 4
+    assert "There is no kubeconfig" in err
+    assert "nothing to plan" in err
+
+
 # --- exit codes ----------------------------------------------------------------------------------------------------------
 
 
@@ -176,7 +231,34 @@ def test_an_interrupted_run_is_130(run: Run, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_text_of_bytes_that_are_no_text(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "seen.bin"
     path.write_bytes(bytes(range(256)) * 20)
-    assert run("diagnose", "--text", str(path))[0] == 4
+    code, out, _ = run("diagnose", "--text", str(path))
+    assert code == 4
+    assert "no error text that the rules know" in out
+    assert "possible" not in out
+    assert out.isprintable() or all(sign.isprintable() or sign == "\n" for sign in out)
+
+
+@pytest.mark.parametrize(
+    "words", ["lunch is at noon", "Error: it is broken", "\0\1\2 see https://wiki.example/page \3\4\5 failed"]
+)
+def test_a_text_that_is_about_something_else(run: Run, tmp_path: Path, words: str) -> None:
+    path = tmp_path / "seen.txt"
+    path.write_text(words)
+    code, out, _ = run("diagnose", "--text", str(path))
+    assert code == 4
+    assert "no error text that the rules know" in out
+    assert "possible" not in out
+    data = json.loads(run("diagnose", "--text", str(path), "-o", "json")[1])
+    assert data["incidents"][0]["diagnoses"] == []
+
+
+def test_a_text_that_is_not_known_and_names_an_image_keeps_its_suspects(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "seen.txt"
+    path.write_text('Failed to pull image "registry.corp.example/team/web:1": frobnication ended early')
+    code, out, _ = run("diagnose", "--text", str(path))
+    assert code == 4
+    assert "possible" in out
+    assert "no error text" not in out
 
 
 def test_an_empty_text_and_an_empty_bundle_are_inconclusive(run: Run, tmp_path: Path) -> None:
@@ -227,6 +309,32 @@ def test_what_a_bundle_holds_beside_evidence_is_named(run: Run, tmp_path: Path) 
     code, _, err = run("diagnose", "--bundle", str(tmp_path))
     assert code == 3
     assert "not read: holiday.jpg" in err
+
+
+def test_what_is_unknown_says_whether_it_is_not_in_the_bundle_or_was_not_asked(run: Run, tmp_path: Path) -> None:
+    seen = tmp_path / "seen.txt"
+    seen.write_text(REFUSED)
+    _, out, _ = run("diagnose", "--bundle", str(tmp_path))
+    assert "token.login: not in the bundle" in out
+    assert "not asked" not in out
+    _, out, _ = run("diagnose", "--text", str(seen))
+    assert "token.login: not asked, since only the text is judged" in out
+    assert "not in the bundle" not in out
+
+
+def test_a_run_that_can_read_nothing_says_so_and_how_to_give_more(run: Run, tmp_path: Path) -> None:
+    seen = tmp_path / "seen.txt"
+    seen.write_text(REFUSED)
+    ways = ("--kubeconfig", "SSH", "--bundle")
+    _, _, err = run("diagnose", "--text", str(seen))
+    assert "Only the text is judged" in err
+    assert [way for way in ways if way not in err] == []
+    assert run("diagnose", "--text", str(seen), "--quiet")[2] == ""
+    _, _, err = run("diagnose", "--no-kube", "--no-ssh", "--no-http", "registry.corp.example/team/web:1")
+    assert "No cluster, no node, no registry is asked" in err
+    assert [way for way in ways if way not in err] == []
+    _, _, err = run("diagnose", "--bundle", str(tmp_path))
+    assert err == ""
 
 
 def test_a_file_that_cannot_be_read(run: Run) -> None:
@@ -375,6 +483,7 @@ def test_no_kubeconfig_at_all_is_no_error_but_is_told(run: Run) -> None:
     assert code == 4
     assert "There is no kubeconfig" in err
     assert "unknown" in err
+    assert "--bundle" in err
 
 
 # --- what a registry answers ---------------------------------------------------------------------------------------------------
@@ -471,6 +580,18 @@ def test_a_session_damaged_inside_names_the_line(run: Run, session: Path) -> Non
     assert code == 2
     assert "line 4: damaged" in err
     assert "head -n 3" in err
+
+
+def test_a_session_that_is_damaged_from_its_first_line_has_nothing_to_keep(run: Run) -> None:
+    folder = state_dir() / "sessions"
+    folder.mkdir(parents=True)
+    (folder / "20200101T000000Z-bad.jsonl").write_text("garbage\n")
+    _, out, _ = run("sessions")
+    assert "damaged" in out
+    assert "1970" not in out
+    code, _, err = run("replay", "bad", "--plain")
+    assert code == 2
+    assert "head -n" not in err
 
 
 def test_replay_without_a_name_lists_what_there_is(run: Run) -> None:

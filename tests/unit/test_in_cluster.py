@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,21 +16,8 @@ from app.clients.kubeconfig import KubeOptions, configuration
 from app.clients.threads import Threads
 from app.errors import KubeconfigError
 from app.model.evidence import Outcome
+from tests.unit.loopback import ALWAYS, Handler, Server, answer, request_of, tls
 from tests.unit.pki import Pair, make
-from tests.unit.test_http_client import ALWAYS, Handler, Server, answer, request_of, tls
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[Handler], Server]]:
-    servers: list[Server] = []
-
-    def start(handler: Handler) -> Server:
-        servers.append(Server(handler))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
 
 
 @pytest.fixture

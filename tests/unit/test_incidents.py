@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from app.model.material import Document, Material
 from app.parsers.texts_lines import read_time
@@ -90,6 +91,58 @@ def test_live_folding_by_registry_and_meaning() -> None:
     assert [(len(incident.pods), len(incident.texts)) for incident, _ in found] == [(2, 2), (1, 1)]
     assert found[0][0].healthy_nodes == ("n4",)
     assert len({incident.id for incident, _ in found}) == 2
+
+
+def told(message: str, name: str, *, secrets: tuple[str, ...] = (), namespace: str = "apps", **more: str) -> Any:
+    """A failing pod with its pull secrets."""
+    found: Any = pod(message, name=name, **more)
+    found["metadata"]["namespace"] = namespace
+    found["spec"]["imagePullSecrets"] = [{"name": secret} for secret in secrets]
+    return found
+
+
+def silent(name: str, *, ref: str = "h.example/t/a:1", **more: Any) -> Any:
+    """One of which only the back-off is left."""
+    return told(f'Back-off pulling image "{ref}"', name, reason="ImagePullBackOff", ref=ref, **more)
+
+
+def folded(*items: dict[str, object]) -> list[set[str]]:
+    """Pods by incident."""
+    return [set(incident.pods) for incident, _ in find_incidents(material(pods_json={"items": list(items)}))]
+
+
+def test_a_pod_that_only_backs_off_joins_those_with_its_image_and_credential_or_its_node() -> None:
+    items = [told(REFUSED, "told"), silent("same", node="n2")]
+    ((incident, _),) = find_incidents(material(pods_json={"items": items}))
+    assert set(incident.pods) == {"apps/told", "apps/same"}
+    assert incident.nodes == ("n1", "n2")
+    assert [text for text in incident.texts if "Back-off" in text] == []
+    assert folded(told(X509, "told", secrets=("one",)), silent("near", secrets=("other",))) == [
+        {"apps/told", "apps/near"}
+    ]
+
+
+def test_a_pod_that_only_backs_off_stays_apart_where_nothing_ties_it_to_a_text() -> None:
+    for one, other in (
+        (told(REFUSED, "told"), silent("other", node="n2", secrets=("another",))),
+        (told(X509, "told"), silent("other", node="n2", secrets=("another",))),
+        (told(X509, "told"), silent("other", ref="h.example/t/a:2")),
+        # A refusal is about a credential: the node alone says nothing of another one.
+        (told(REFUSED, "told"), silent("other", secrets=("another",))),
+        (told(REFUSED, "told"), silent("other", namespace="shop")),
+    ):
+        assert len(folded(one, other)) == 2
+
+
+def test_a_pod_that_only_backs_off_stays_apart_where_two_faults_could_be_its() -> None:
+    two = (told(REFUSED, "a", node="n2"), told(X509, "b", node="n3"))
+    assert len(folded(*two, silent("c"))) == 3
+    # On the node of the one whose fault a node can have it is that one.
+    assert {"apps/b", "apps/c"} in folded(*two, silent("c", node="n3"))
+
+
+def test_pods_that_all_only_back_off_fold_as_before() -> None:
+    assert folded(silent("a"), silent("b", node="n2", secrets=("other",))) == [{"apps/a", "apps/b"}]
 
 
 def test_one_pod_with_two_texts_stays_one_incident() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -36,8 +36,8 @@ from app.runner.credentials import Budget
 from app.runner.investigation import Investigation
 from app.runner.verify import Verifier
 from tests.fakes.fixing import nap
+from tests.unit.loopback import Handler, Server, answer, jwt, leaf, request_of, tls
 from tests.unit.pki import Pair
-from tests.unit.test_http_client import ALWAYS, Handler, Server, answer, jwt, leaf, request_of, tls
 from tests.unit.test_probes_registry import HOST
 
 LOGIN = Credential("ci", "s3cret-word", "account ci")
@@ -106,26 +106,6 @@ class Trusting:
 
     async def exchange(self, request: HttpRequest) -> Exchange:
         return await self.live.exchange(replace(request, anchors_pem=self.pem))
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[Handler], Server]]:
-    servers: list[Server] = []
-
-    def start(handler: Handler) -> Server:
-        servers.append(Server(handler))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
-
-
-@pytest.fixture(scope="module")
-def authority() -> Pair:
-    from tests.unit.pki import make
-
-    return make("Example Root", ca=True, **ALWAYS)
 
 
 Start = Callable[..., tuple[Registry, Trusting]]

@@ -7,7 +7,7 @@ import io
 import itertools
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,31 +23,13 @@ from app.runner.assemble import Ask
 from app.runner.collect import World
 from app.runner.credentials import Budget
 from app.runner.investigation import Investigation
-from tests.unit.pki import Pair, make
-from tests.unit.test_http_client import ALWAYS, Handler, Server, answer, leaf, request_of, tls
+from tests.unit.loopback import Handler, Server, answer, leaf, request_of, tls
+from tests.unit.pki import Pair
 from tests.unit.test_push import LOGIN, Registry, Trusting
 
 ALONE = ("--no-kube", "--no-ssh", "--no-input")
 BOOK, _ = load_rulebook()
 Job = Callable[..., Registry]
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[Handler], Server]]:
-    servers: list[Server] = []
-
-    def start(handler: Handler) -> Server:
-        servers.append(Server(handler))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
-
-
-@pytest.fixture(scope="module")
-def authority() -> Pair:
-    return make("Example Root", ca=True, **ALWAYS)
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from app.errors import RefusedError, UsageError
-from app.training.practice import Practice, read_all, shipped
+from app.files import load_rulebook
+from app.training.practice import Practice, read_all, shipped, titles
 from app.training.score import Tally, hint_cost, lines, price_of, targets, total
 from app.training.world.state import Counts, Written
 
@@ -124,9 +125,28 @@ def test_the_path_is_in_order_and_verifying_costs_nothing(practice: Practice) ->
     assert practice.solved()
     debrief = practice.debrief()
     assert debrief.own_path[:2] == ("asked: a question", "cause named: robot-disabled")
-    assert debrief.own_path[-1] == "applied robot-enable"
+    assert debrief.own_path[-1] == "applied: robot-enable"
     assert len(debrief.own_path) > 3, "what was written stands between"
     assert next(detail for what, detail, _ in debrief.lines if what == "price of evidence").startswith("2,")
+
+
+def test_the_debrief_speaks_in_titles(practice: Practice) -> None:
+    """Every id that a scenario or a run can bring has a title in the rules."""
+    practice.titles = titles(load_rulebook()[0])
+    asyncio.run(practice.start("robot-disabled"))
+    practice.named("robot-secret-stale")
+    practice.applied("rewrite-secret", "robot-secret-stale", helped=False)
+    debrief = practice.give_up()
+    assert debrief.cause == "The robot account is disabled"
+    assert debrief.own_path == (
+        "cause named: The robot's secret was changed",
+        "applied: Write the pull secret anew, which did not help",
+    )
+    for scenario in practice.known:
+        asyncio.run(practice.start(scenario))
+        debrief = practice.give_up()
+        ids = {practice.known[scenario].expect.finding, *(step.probe for step in practice.known[scenario].shortest)}
+        assert [name for name in ids if name in " ".join((debrief.cause, *debrief.shortest)).split(": ")] == []
 
 
 def test_giving_up(practice: Practice) -> None:

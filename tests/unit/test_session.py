@@ -308,9 +308,10 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
     recorder.append(STORY[0])
     with pytest.raises(SessionError, match="another run"):
         Recorder.resume(recorder.path, FixedClock())
-    assert forget_old(tmp_path, now=1e12, keep_days=0, keep_at_least=0) == []
+    recorder.append(Closed("healthy"))
+    assert forget_old(tmp_path, now=1e12, keep_days=1) == []
     recorder.close()
-    assert forget_old(tmp_path, now=1e12, keep_days=0, keep_at_least=0) == [recorder.path]
+    assert forget_old(tmp_path, now=1e12, keep_days=1) == [recorder.path]
 
 
 def test_listing_finding_and_forgetting(tmp_path: Path) -> None:
@@ -338,9 +339,27 @@ def test_listing_finding_and_forgetting(tmp_path: Path) -> None:
     for name in ("", "nothing", "2"):
         with pytest.raises(SessionError):
             find_session(tmp_path, name)
-    gone = forget_old(tmp_path, now=1_700_000_100.0, keep_days=30, keep_at_least=1)
-    assert old in gone
-    assert new.exists()
+
+
+def test_only_whole_sessions_that_are_old_enough_are_forgotten(tmp_path: Path) -> None:
+    day = 86_400.0
+    clock = FixedClock(100 * day)
+    whole, cut_off = record(tmp_path, STORY, clock), record(tmp_path, STORY[:9], clock)
+    damaged = tmp_path / "broken.jsonl"
+    damaged.write_text("{}\n")
+    clock.time = 160 * day
+    young = record(tmp_path, STORY, clock)
+    for path, days in ((whole, 100), (cut_off, 100), (damaged, 100), (young, 160)):
+        os.utime(path, (days * day, days * day))
+    assert forget_old(tmp_path, now=190 * day - 1, keep_days=90) == []
+    assert forget_old(tmp_path, now=190 * day, keep_days=90) == [whole]
+    assert {path for path in (whole, cut_off, damaged, young) if path.exists()} == {cut_off, damaged, young}
+
+
+def test_a_session_that_was_written_to_lately_stays_whenever_it_began(tmp_path: Path) -> None:
+    whole = record(tmp_path, STORY, FixedClock(1000.0))
+    os.utime(whole, (5e8, 5e8))
+    assert forget_old(tmp_path, now=5e8 + 86_400, keep_days=30) == []
 
 
 def test_export_is_a_copy_of_the_whole_events(tmp_path: Path) -> None:

@@ -39,6 +39,20 @@ def test_without_facts_the_important_findings_stay_possible() -> None:
     assert step.outcome == "inconclusive"
 
 
+def nameless(**text: Value) -> Step:
+    parsed = {"text.signature": ("unclassified",), **{name.replace("__", "."): value for name, value in text.items()}}
+    evidence = (Evidence("text.parse", Target.of(text="1"), facts=parsed),)
+    return advance(RULES, Case(Incident(texts=("?",)), evidence, now=1.7e9))
+
+
+def test_a_text_that_names_nothing_at_all_has_no_suspects() -> None:
+    assert nameless().standings == ()
+    assert nameless().outcome == "inconclusive"
+    assert nameless(text__client="docker").standings
+    assert nameless(text__status=503).standings
+    assert nameless(text__url_host="registry.example").standings
+
+
 def test_a_full_proof_set_is_no_proof_of_a_failure_that_nobody_described() -> None:
     step = judged(
         "pull",
