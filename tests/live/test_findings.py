@@ -1,0 +1,262 @@
+"""Findings that no recording shows, each made real in the lab: it comes out as sure as it can be, and nothing else is proven."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.stage import PULLER, SPACE, Stage, command, login
+
+ROOT = Path(__file__).resolve().parents[2]
+ADMIN = ("--harbor-user", "admin", "--password-stdin")
+TRIED = "--try-credentials=once"
+HARBOR_CA = "/etc/lab/ca.crt"
+"""On machine `harbor`: the CA of the lab's registry, without its key."""
+Made = tuple[str, ...]
+"""What an operator gives to `diagnose` besides the cluster and the nodes."""
+
+
+def hosts_toml(host: str, server: str, *, ca: str = "ca.crt", more: str = "") -> str:
+    """A per-registry file that sends everything for one registry to one server."""
+    lines = f'ca = "/etc/containerd/certs.d/{host}/{ca}"\n{more}'
+    return (
+        f'server = "{server}"\n{lines}\n[host."{server}"]\n  capabilities = ["pull", "resolve"]\n'
+        + "".join(f"  {line}\n" for line in lines.splitlines())
+    )
+
+
+def said(stage: Stage, text: str) -> Made:
+    """A text that somebody saw and hands over."""
+    path = stage.folder / "seen.txt"
+    path.write_text(text)
+    return ("--text", str(path))
+
+
+# --- states --------------------------------------------------------------------------------------------------------
+
+
+def backoff_hides_cause(stage: Stage) -> Made:
+    """The lab's kubelets are 1.34 and repeat the cause in the status; one before 1.32 leaves the bare words that are put there."""
+    node = stage.node("2")
+    image = f"{stage.host}/team/app:9.9"
+    stage.pod(image, node)
+    stage.run(node, "systemctl stop kubelet", "systemctl start kubelet")
+    (pod,) = stage.objects("pods")
+    (status,) = pod["status"]["containerStatuses"]
+    waiting = {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "{image}"'}
+    patch = {"status": {"containerStatuses": [{**status, "state": {"waiting": waiting}}]}}
+    stage.kubectl("-n", SPACE, "patch", "pod", "web", "--subresource=status", "--type=merge", "-p", json.dumps(patch))
+    stage.kubectl("-n", SPACE, "delete", "events", "--all")
+    return ()
+
+
+def secrets_under_container(stage: Stage) -> Made:
+    node = stage.node("2")
+    spec = stage.spec(f"{stage.host}/team/app:1.0", node, ())
+    spec["containers"][0]["imagePullSecrets"] = [{"name": "harbor-pull"}]
+    item = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}, "spec": spec}
+    # As with an old client, or one told to go on: the API drops the field and the pod is made without it.
+    stage.apply(item, "--validate=warn")
+    stage.verdict("web")
+    return ()
+
+
+def secrets_under_container_refused(stage: Stage) -> Made:
+    spec = stage.spec(f"{stage.host}/team/app:1.0", stage.node("2"), ())
+    spec["containers"][0]["imagePullSecrets"] = [{"name": "harbor-pull"}]
+    item = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}, "spec": spec}
+    return said(stage, stage.kubectl("-n", SPACE, "apply", "-f", "-", stdin=json.dumps(item), fails=True))
+
+
+def pull_secret_without_login(stage: Stage) -> Made:
+    stage.secret("from-laptop", {stage.host: {}}, credsStore="desktop")
+    stage.pod(f"{stage.host}/team/app:1.0", stage.node("2"), ("from-laptop",))
+    return ()
+
+
+def several_secrets_one_bad(stage: Stage) -> Made:
+    stage.secret("old-one", {stage.host: login((PULLER[0], "puller-secret-0"))})
+    stage.secret("old-two", {stage.host: login(("robot$team+build", "build-secret-0"))})
+    stage.pod(f"{stage.host}/team/app:1.0", stage.node("2"), ("old-one", "old-two"))
+    return (TRIED,)
+
+
+def mirror_needs_own_credential(stage: Stage) -> Made:
+    """The image names the upstream, the node is sent to Harbor's proxy project, and the pull secret for Harbor is not picked."""
+    node, upstream = stage.node("2"), "quay.lab.test"
+    folder = f"/etc/containerd/certs.d/{upstream}"
+    stage.file(node, f"{folder}/ca.crt", stage.sh(node, f"cat {stage.certs}/ca.crt"))
+    stage.file(
+        node, f"{folder}/hosts.toml", hosts_toml(upstream, f"https://{stage.host}/v2/quay", more="override_path = true\n")
+    )
+    stage.pod(f"{upstream}/org/app:1.0", node)
+    return ()
+
+
+def certs_d_not_enabled(stage: Stage) -> Made:
+    node = stage.node("1.7")
+    config = stage.sh(node, "cat /etc/containerd/config.toml")
+    assert "config_path" in config
+    without = "\n".join(line for line in config.splitlines() if "config_path" not in line)
+    stage.file(node, "/etc/containerd/config.toml", without + "\n")
+    stage.restart(node, "containerd")
+    stage.pod(f"{stage.host}/team/app:1.0", node)
+    return ()
+
+
+def node_lacks_config(stage: Stage) -> Made:
+    """A node that was added without the per-registry files; on the others the same image runs."""
+    bare, *others = [node for node in (stage.node("2"), stage.node("1.7"), stage.node("1.6")) if node]
+    for name in ("hosts.toml", "ca.crt"):
+        stage.file(bare, f"{stage.certs}/{name}", None)
+    stage.run(bare, f"rmdir {stage.certs}", f"mkdir -p {stage.certs}")
+    image = f"{stage.host}/team/app:1.0"
+    for number, node in enumerate(others):
+        stage.forget(node, image)
+        stage.pod(image, node, name=f"fine-{number}", fails=False)
+    stage.pod(image, bare)
+    return ()
+
+
+def hosts_toml_ca_unreadable(stage: Stage) -> Made:
+    """The CA came as DER."""
+    node = stage.node("2")
+    stage.file(node, f"{stage.certs}/ca.crt", "not a certificate\n")
+    stage.pod(f"{stage.host}/team/app:1.0", node)
+    return ()
+
+
+def k3s_key_dropped(stage: Stage) -> Made:
+    node = stage.node("", "+k3s")
+    stage.file(node, "/etc/rancher/k3s/registries.yaml", f'config:\n  "{stage.host}":\n    tls:\n      ca_file: /etc/ssl/harbor/ca.crt\n')
+    stage.restart(node, "k3s-agent")
+    stage.pod(f"{stage.host}/team/app:1.0", node)
+    return ()
+
+
+def realm_scheme_mismatch(stage: Stage) -> Made:
+    """Harbor behind plain HTTP whose external URL still says https."""
+    port = stage.lab["LAB_REGISTRY_PLAIN"].rpartition(":")[2]
+    front = stage.sh("harbor", "cat /etc/nginx/nginx.conf")
+    before, _, plain = front.rpartition("proxy_pass http://127.0.0.1:5000;")
+    assert f"listen {port}" in before
+    headers, _, rest = plain.partition("proxy_set_header Authorization")
+    stage.file(
+        "harbor", "/etc/nginx/nginx.conf",
+        before.replace(f"listen {port}", f"listen {port}; location /service/ {{ proxy_pass http://core; {headers} }} #")
+        + "proxy_pass http://core;" + headers + rest.partition(";")[2],
+    )  # fmt: skip
+    stage.restart("harbor", "nginx")
+    stage.pod(f"{stage.lab['LAB_REGISTRY_PLAIN']}/team/app:1.0", stage.node("2"))
+    return ()
+
+
+def tls_ca_replaced(stage: Stage) -> Made:
+    """The CA was made anew under its old name, and signed the registry's new certificate."""
+    folder = stage.folder
+    subject = openssl("x509", "-in", stage.lab["LAB_REGISTRY_CA"], "-noout", "-subject", "-nameopt", "compat")
+    subject = subject.strip().partition("subject=")[2].strip()
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30")
+    openssl("req", "-x509", *curve, "-subj", subject, "-keyout", f"{folder}/ca.key", "-out", f"{folder}/ca.crt")
+    openssl(
+        "req", "-x509", *curve, "-subj", f"/CN={stage.host}", "-addext", f"subjectAltName=DNS:{stage.host}",
+        "-addext", "basicConstraints=critical,CA:FALSE", "-CA", f"{folder}/ca.crt", "-CAkey", f"{folder}/ca.key",
+        "-keyout", f"{folder}/server.key", "-out", f"{folder}/server.crt",
+    )  # fmt: skip
+    for name in ("server.crt", "server.key"):
+        stage.file("harbor", f"/etc/nginx/cert/{name}", (folder / name).read_text())
+    stage.restart("harbor", "nginx")
+    stage.pod(f"{stage.host}/team/app:1.0", stage.node("2"))
+    return ()
+
+
+def openssl(*words: str) -> str:
+    return subprocess.run(["openssl", *words], capture_output=True, text=True, timeout=30, check=True).stdout
+
+
+def quay_credential_format(stage: Stage) -> Made:
+    stage.database("registries/quay/type", "quay")
+    stage.file("quay", "/etc/quay/upstream.json", changed(stage.sh("quay", "cat /etc/quay/upstream.json"), users={"acme+harbor": "upstream-secret-2"}))
+    ping = "curl -s -u admin:Harbor12345 -H 'Content-Type: application/json' -d '{\"id\": 1}' "
+    answer = stage.sh("ops", f"{ping} https://{stage.host}/api/v2.0/registries/ping")
+    return (*said(stage, answer), *ADMIN, f"{stage.host}/quay/org/app:1.0")
+
+
+def changed(text: str, **what: object) -> str:
+    return json.dumps({**json.loads(text), **what}, indent=1)
+
+
+def storage_redirect_unreachable(stage: Stage) -> Made:
+    config = stage.sh("harbor", "cat /etc/registry/config.yml")
+    stage.file(
+        "harbor", "/etc/registry/config.yml",
+        config + 'middleware:\n  storage:\n    - name: redirect\n      options: {baseurl: "https://store.lab.test/"}\n',
+    )  # fmt: skip
+    stage.restart("harbor", "registry")
+    node, image = stage.node("2"), f"{stage.host}/team/app:1.0"
+    stage.forget(node, image, f"{stage.host}/other/app:1.0", f"{stage.host}/library/app:1.0")
+    stage.pod(image, node)
+    return ()
+
+
+@dataclass(frozen=True)
+class Row:
+    make: Callable[[Stage], Made]
+    certainty: str = "proven"
+    first: bool = True
+    also: tuple[str, ...] = ()
+    """Findings that are true as well and may be proven beside it."""
+
+
+ROWS = {
+    "backoff-hides-cause": Row(backoff_hides_cause, "likely"),
+    "secrets-under-container": Row(secrets_under_container),
+    "secrets-under-container/refused": Row(secrets_under_container_refused),
+    "pull-secret-without-login": Row(pull_secret_without_login),
+    "several-secrets-one-bad": Row(several_secrets_one_bad),
+    "mirror-needs-own-credential": Row(mirror_needs_own_credential),
+    "certs-d-not-enabled": Row(certs_d_not_enabled),
+    "node-lacks-config": Row(node_lacks_config),
+    "hosts-toml-ca-unreadable": Row(hosts_toml_ca_unreadable),
+    "k3s-key-dropped": Row(k3s_key_dropped),
+    "realm-scheme-mismatch": Row(realm_scheme_mismatch),
+    "tls-ca-replaced": Row(tls_ca_replaced),
+    "quay-credential-format": Row(quay_credential_format, "likely"),
+    "storage-redirect-unreachable": Row(storage_redirect_unreachable),
+}
+
+
+@pytest.fixture
+def stage(lab: Mapping[str, str], tmp_path: Path) -> Iterator[Stage]:
+    made = Stage(lab, tmp_path)
+    yield made
+    made.close()
+
+
+def diagnose(stage: Stage, *more: str) -> dict[str, Any]:
+    words = [sys.executable, "-m", "app", "diagnose", "--kubeconfig", stage.lab["KUBECONFIG"]]
+    words += ["-F", stage.lab["LAB_SSH_CONFIG"], "--no-input", "-o", "json", *more]
+    done = subprocess.run(
+        words, input="Harbor12345\n", capture_output=True, text=True, timeout=120, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode in (0, 3, 4), done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_finding_fires(stage: Stage, name: str) -> None:
+    row, finding = ROWS[name], name.partition("/")[0]
+    found = diagnose(stage, *row.make(stage))
+    standings = [
+        (one["finding"], one["certainty"]) for incident in found["incidents"] for one in incident["diagnoses"]
+    ]
+    assert (finding, row.certainty) in standings, found
