@@ -110,6 +110,12 @@ def mended(text: str) -> K3sRegistries | None:
     return result if meant != data and not result.error else None
 
 
+def named_configs(text: str) -> tuple[K3sConfig, ...]:
+    """Every entry of `configs`, also below a key that was misspelt and so is dropped."""
+    meant = mended(text)
+    return (*parse_registries(text).configs, *(meant.configs if meant is not None else ()))
+
+
 def _respell(value: Any) -> Any:
     if isinstance(value, dict):
         return {_MEANT.get(key, key): _respell(item) for key, item in value.items()}

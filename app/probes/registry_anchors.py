@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from app.model.material import Document, Material
 from app.parsers.hosts_toml import HostTable, parse_hosts_toml
-from app.parsers.k3s_registries import parse_registries
+from app.parsers.k3s_registries import named_configs
 from app.parsers.x509 import Certificate
 from app.probes.registry_chains import certificates_in
 from app.probes.registry_scene import Place, observed, place_of_url
@@ -137,6 +137,15 @@ def anchors_of(material: Material, node: str, registry: Place) -> Anchors:
             configured, files = (*configured, *inline[0]), (*files, *inline[1])
     unread, looked = _unread(material, node, roots, names, runtime, registry)
     return Anchors(configured, pool, files, unread, looked, skips, bundle.mtime if bundle else None)
+
+
+def has_entry(material: Material, node: str, registry: Place) -> bool | None:
+    """Whether the folder in force has one for this registry; None where no configuration is known."""
+    roots = _roots_in_force(material, node)
+    if roots is None:
+        return None
+    prefixes = [f"nodes/{node}/{root}/{name}/" for root in roots for name in _names(registry)]
+    return any(document for prefix in prefixes for document in material.below(prefix))
 
 
 def _runtime(material: Material, node: str) -> str:
@@ -317,7 +326,7 @@ def _of_near_folders(material: Material, node: str, root: str, registry: Place) 
 def _of_registries_yaml(material: Material, node: str) -> Iterable[tuple[Certificate, ...]]:
     """CA files that k3s's or RKE2's own file names; the runtime reads them only once the service has generated from it."""
     for name in ("k3s", "rke2"):
-        for config in parse_registries(material.node_file(node, f"/etc/rancher/{name}/registries.yaml") or "").configs:
+        for config in named_configs(material.node_file(node, f"/etc/rancher/{name}/registries.yaml") or ""):
             certificates = certificates_in(material.node_file(node, config.ca_file) or "") if config.ca_file else ()
             if certificates:
                 yield certificates

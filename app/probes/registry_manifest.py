@@ -68,6 +68,7 @@ def _manifest(registry: Registry) -> Iterable[Evidence]:
                 {"manifest.get_only": head in (404, 405, 500, 501)},
                 target=_target(registry, seen),
             )
+    yield from _at_mirrors(registry, image)
     yield from _anonymous_right(registry, image)
     text = registry.material.text("registry/manifest.json")
     if text:
@@ -88,6 +89,19 @@ def _manifest(registry: Registry) -> Iterable[Evidence]:
                 registry.target(image=registry.scene.incident.image),
             )
     yield from _config_arch(registry)
+
+
+def _at_mirrors(registry: Registry, image: Image | None) -> Iterable[Evidence]:
+    """What a mirror says of the image; its path there ends in the image's own, behind whatever the mirror puts before it."""
+    if image is None:
+        return
+    ending = f"/{image.repository}/manifests/{image.reference}"
+    for seen in registry.seen:
+        path = unquote(urlsplit(seen.exchange.url).path)
+        if seen.of is Of.MIRROR and path.endswith(ending) and seen.exchange.method in ("GET", "HEAD"):
+            facts = _facts(seen.exchange, used_login=False)
+            if facts:
+                yield evidence("manifest.get", seen, facts, target=_target(registry, seen))
 
 
 def _target(registry: Registry, seen: Seen) -> Target:

@@ -19,6 +19,7 @@ from app.probes.harbor_common import HarborSide
 from app.probes.harbor_place import best_vantage, items
 from app.probes.harbor_project import the_endpoint
 from app.probes.registry_anchors import LOOKED_AT, anchors_of, bundle_of, was_looked_at
+from app.probes.registry_chains import certificates_in
 from app.probes.registry_manifest import content_facts
 from app.probes.registry_ping import speaks_plain_http
 from app.probes.registry_scene import (
@@ -28,13 +29,17 @@ from app.probes.registry_scene import (
     Place,
     Registry,
     image_of,
+    place_of_authority,
     place_of_url,
     registry_of,
     upstream_place,
 )
 from app.probes.registry_token import minted, ready_pods
+from app.probes.runtime_inputs import plan_inputs
 from app.probes.secret_facts import SecretSeen, state_of
 from app.probes.workloads import workloads
+from app.pullplan.containerd import Host
+from app.pullplan.plan import plan_pull, rewritten
 
 FAILING: Final = 3
 HEALTHY: Final = 2
@@ -107,9 +112,12 @@ def network(material: Material, scene: Scene) -> Iterable[Want]:
         mine = [seen.exchange for seen in registry.ours if seen.exchange.vantage == vantage]
         if not any(exchange.purpose == "ping" for exchange in mine) or _with_new_anchors(mine, anchors_name):
             yield Fetch(_get(f"https://{host}/v2/", vantage, "ping", anchors_pem, anchors_name))
+            asked = _mirror_hosts(material, scene, vantage)
             for mirror in registry.mirrors[:2]:
                 scheme = mirror.scheme or "https"
-                yield Fetch(_get(f"{scheme}://{mirror}/v2/", vantage, "ping", anchors_pem, anchors_name))
+                entry = next((one for there, one in asked if mirror.same(there)), None)
+                trust = _mirror_anchors(material, vantage, entry, place) if entry else (anchors_pem, anchors_name)
+                yield Fetch(_get(f"{scheme}://{mirror}/v2/", vantage, "ping", *trust))
             continue
         refused = all(exchange.tcp not in ("open", "") for exchange in mine)
         if any(exchange.tls is not None and exchange.tls.state == "plain-http" for exchange in mine) and not any(
@@ -210,6 +218,40 @@ def _anchors(material: Material, vantage: str, place: Place) -> tuple[str | None
     if not certificates:
         return None, "os-bundle"
     return "".join(one.pem for one in certificates), "hosts.toml ca" if anchors.configured else "node's os-bundle"
+
+
+def _mirror_hosts(material: Material, scene: Scene, vantage: str) -> list[tuple[Place, Host]]:
+    """Mirrors that a node's plan has for the image, with its entry for each."""
+    inputs = plan_inputs(material, scene, vantage.removeprefix("node/")) if vantage.startswith("node/") else None
+    plan = plan_pull(inputs) if inputs is not None else None
+    if plan is None or not plan.choice.known:
+        return []
+    mirrors = [line.host for line in plan.hosts if line.host.role == "mirror"]
+    return [(there, host) for host in mirrors if (there := place_of_authority(host.authority)) is not None]
+
+
+def _mirror_anchors(material: Material, vantage: str, host: Host, place: Place) -> tuple[str | None, str]:
+    """The anchors of a node's entry for the mirror, and its own system's."""
+    node = vantage.removeprefix("node/")
+    own = tuple(one for path in host.ca for one in certificates_in(material.node_file(node, path) or ""))
+    certificates = (*own, *(anchors_of(material, node, place).pool or ()))
+    pem = "".join(one.pem for one in certificates) or None
+    return pem, "hosts.toml ca" if own else "node's os-bundle" if pem else "os-bundle"
+
+
+def _at_mirrors(material: Material, scene: Scene, registry: Registry, place: Place) -> Iterable[Want]:
+    """The image's manifest at the mirrors to which failing nodes are sent, as these would ask without a login."""
+    image = image_of(scene)
+    if image is None or not registry.mirrors:
+        return
+    for node in scene.incident.nodes[:FAILING]:
+        vantage = f"node/{node}"
+        for there, host in _mirror_hosts(material, scene, vantage)[:2]:
+            query = "" if place.same(there) else f"?ns={registry.name}"
+            url = f"{host.url}/{rewritten(host, image.repository)}/manifests/{image.reference}{query}"
+            if not _asked(registry, url, vantage):
+                trust = _mirror_anchors(material, vantage, host, place)
+                yield Fetch(_get(url, vantage, "manifest-anon", *trust, method="HEAD"))
 
 
 def trust_files(material: Material, scene: Scene) -> Iterable[Want]:
@@ -380,7 +422,10 @@ def manifest(material: Material, scene: Scene) -> Iterable[Want]:
     """HEAD, then GET of the image's manifest: anonymously, and with the pull secret where that is allowed."""
     registry = registry_of(material, scene)
     image, place = image_of(scene), registry.place
-    if image is None or place is None or not answers(registry):
+    if image is None or place is None:
+        return
+    yield from _at_mirrors(material, scene, registry, place)
+    if not answers(registry):
         return
     url = f"{base_url(registry, place)}/v2/{image.repository}/manifests/{image.reference}"
     vantage, pem, name = desk(material, scene)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from app.model.material import Material
+from app.parsers.k3s_registries import named_configs
 from app.ports import Command, File, Journal, Tree
 from app.probes import runtime_attempt, runtime_config, runtime_hosts, runtime_k3s, runtime_plan
 from app.probes.base import NodeItem, Probe, Scene, Want
@@ -85,8 +86,8 @@ def _second(material: Material, node: str) -> Iterable[Want]:
             for ca in dict.fromkeys(item for table in tables for item in table.ca):
                 if ca.startswith("/") and _missing(material, node, ca):
                     yield NodeItem(node, File(ca))
-    registries = setup.k3s.registries if setup.k3s is not None else None
-    for config in registries.configs if registries is not None else ():
+    # What stands below a misspelt key is not in force, and tells all the same whether the node has the CA.
+    for config in named_configs(setup.k3s.text) if setup.k3s is not None else ():
         if config.ca_file.startswith("/") and _missing(material, node, config.ca_file):
             yield NodeItem(node, File(config.ca_file))
 

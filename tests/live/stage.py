@@ -154,7 +154,13 @@ class Stage:
         }  # fmt: skip
 
     def pod(
-        self, image: str, node: str, secrets: tuple[str, ...] = ("harbor-pull",), *, name: str = "web", fails: bool = True
+        self,
+        image: str,
+        node: str,
+        secrets: tuple[str, ...] = ("harbor-pull",),
+        *,
+        name: str = "web",
+        fails: bool = True,
     ) -> str:
         """A pod that pulls, and what the kubelet says of it."""
         spec = self.spec(image, node, secrets)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,24 +12,15 @@ from typing import Any
 
 import pytest
 
-from tests.live.stage import PULLER, SPACE, Stage, command, login
+from tests.live.stage import PULLER, SPACE, Stage, login
 
 ROOT = Path(__file__).resolve().parents[2]
 ADMIN = ("--harbor-user", "admin", "--password-stdin")
 TRIED = "--try-credentials=once"
-HARBOR_CA = "/etc/lab/ca.crt"
-"""On machine `harbor`: the CA of the lab's registry, without its key."""
+NOBODY = "10.213.77.9"
+"""An address of the lab that no machine has."""
 Made = tuple[str, ...]
 """What an operator gives to `diagnose` besides the cluster and the nodes."""
-
-
-def hosts_toml(host: str, server: str, *, ca: str = "ca.crt", more: str = "") -> str:
-    """A per-registry file that sends everything for one registry to one server."""
-    lines = f'ca = "/etc/containerd/certs.d/{host}/{ca}"\n{more}'
-    return (
-        f'server = "{server}"\n{lines}\n[host."{server}"]\n  capabilities = ["pull", "resolve"]\n'
-        + "".join(f"  {line}\n" for line in lines.splitlines())
-    )
 
 
 def said(stage: Stage, text: str) -> Made:
@@ -90,13 +80,17 @@ def several_secrets_one_bad(stage: Stage) -> Made:
 
 
 def mirror_needs_own_credential(stage: Stage) -> Made:
-    """The image names the upstream, the node is sent to Harbor's proxy project, and the pull secret for Harbor is not picked."""
+    """The node is sent to Harbor's proxy project for an upstream that it cannot reach; the secret for Harbor is not picked."""
     node, upstream = stage.node("2"), "quay.lab.test"
     folder = f"/etc/containerd/certs.d/{upstream}"
     stage.file(node, f"{folder}/ca.crt", stage.sh(node, f"cat {stage.certs}/ca.crt"))
     stage.file(
-        node, f"{folder}/hosts.toml", hosts_toml(upstream, f"https://{stage.host}/v2/quay", more="override_path = true\n")
-    )
+        node, f"{folder}/hosts.toml",
+        f'server = "https://{upstream}"\n\n[host."https://{stage.host}/v2/quay"]\n  capabilities = ["pull", "resolve"]\n'
+        f'  override_path = true\n  ca = "{folder}/ca.crt"\n',
+    )  # fmt: skip
+    hosts = stage.sh(node, "cat /etc/hosts")
+    stage.run(node, f"echo '{NOBODY} {upstream}' >> /etc/hosts", f"cat > /etc/hosts <<'END'\n{hosts}END")
     stage.pod(f"{upstream}/org/app:1.0", node)
     return ()
 
@@ -105,8 +99,8 @@ def certs_d_not_enabled(stage: Stage) -> Made:
     node = stage.node("1.7")
     config = stage.sh(node, "cat /etc/containerd/config.toml")
     assert "config_path" in config
-    without = "\n".join(line for line in config.splitlines() if "config_path" not in line)
-    stage.file(node, "/etc/containerd/config.toml", without + "\n")
+    without = [line if "config_path" not in line else '  config_path = ""' for line in config.splitlines()]
+    stage.file(node, "/etc/containerd/config.toml", "\n".join(without) + "\n")
     stage.restart(node, "containerd")
     stage.pod(f"{stage.host}/team/app:1.0", node)
     return ()
@@ -136,7 +130,12 @@ def hosts_toml_ca_unreadable(stage: Stage) -> Made:
 
 def k3s_key_dropped(stage: Stage) -> Made:
     node = stage.node("", "+k3s")
-    stage.file(node, "/etc/rancher/k3s/registries.yaml", f'config:\n  "{stage.host}":\n    tls:\n      ca_file: /etc/ssl/harbor/ca.crt\n')
+    stage.file(
+        node,
+        "/etc/rancher/k3s/registries.yaml",
+        f'config:\n  "{stage.host}":\n    tls:\n      ca_file: /etc/ssl/harbor/ca.crt\n',
+    )
+    stage.sh(node, "sleep 2")  # else the file could be as new as the process
     stage.restart(node, "k3s-agent")
     stage.pod(f"{stage.host}/team/app:1.0", node)
     return ()
@@ -184,7 +183,11 @@ def openssl(*words: str) -> str:
 
 def quay_credential_format(stage: Stage) -> Made:
     stage.database("registries/quay/type", "quay")
-    stage.file("quay", "/etc/quay/upstream.json", changed(stage.sh("quay", "cat /etc/quay/upstream.json"), users={"acme+harbor": "upstream-secret-2"}))
+    stage.file(
+        "quay",
+        "/etc/quay/upstream.json",
+        changed(stage.sh("quay", "cat /etc/quay/upstream.json"), users={"acme+harbor": "upstream-secret-2"}),
+    )
     ping = "curl -s -u admin:Harbor12345 -H 'Content-Type: application/json' -d '{\"id\": 1}' "
     answer = stage.sh("ops", f"{ping} https://{stage.host}/api/v2.0/registries/ping")
     return (*said(stage, answer), *ADMIN, f"{stage.host}/quay/org/app:1.0")
@@ -256,7 +259,5 @@ def diagnose(stage: Stage, *more: str) -> dict[str, Any]:
 def test_a_finding_fires(stage: Stage, name: str) -> None:
     row, finding = ROWS[name], name.partition("/")[0]
     found = diagnose(stage, *row.make(stage))
-    standings = [
-        (one["finding"], one["certainty"]) for incident in found["incidents"] for one in incident["diagnoses"]
-    ]
+    standings = [(one["finding"], one["certainty"]) for incident in found["incidents"] for one in incident["diagnoses"]]
     assert (finding, row.certainty) in standings, found

@@ -439,6 +439,20 @@ def test_ca_in_a_folder_whose_name_misses_the_image_host(root: Pair) -> None:
     assert value(found, "trust.elsewhere") in ([], ["none"]), "the entry of a second registry on this host"
 
 
+def test_ca_that_only_healthy_nodes_have(root: Pair) -> None:
+    leaf = make(HOST, root, hosts=(HOST,))
+    files = node_files(None, make("Public Root", ca=True).pem)
+    theirs = {path.replace("nodes/n1/", "nodes/n9/"): text for path, text in node_files(root.pem).items()}
+    found = read("trust.verify", material(node=[served(leaf)], files=files | theirs))
+    assert value(found, "trust.elsewhere", node="n1") == ["healthy-node"]
+    bare = {f"nodes/n1/etc/containerd/certs.d/{HOST}/hosts.toml": f'[host."https://{HOST}"]\n'}
+    found = read("trust.verify", material(node=[served(leaf)], files=files | theirs | bare))
+    assert value(found, "trust.elsewhere", node="n1") in ([], ["none"]), "it has an entry of its own, without the CA"
+    other = {path: text.replace(root.pem, make("Other Root", ca=True).pem) for path, text in theirs.items()}
+    found = read("trust.verify", material(node=[served(leaf)], files=files | other))
+    assert value(found, "trust.elsewhere", node="n1") in ([], ["none"])
+
+
 def test_ca_in_a_folder_that_nobody_reads(root: Pair) -> None:
     leaf = make(HOST, root, hosts=(HOST,))
     files = node_files(root.pem, make("Public Root", ca=True).pem)

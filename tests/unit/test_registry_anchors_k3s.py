@@ -12,8 +12,8 @@ from tests.unit.pki import make
 FOLDER = "/var/lib/rancher/k3s/agent/etc/containerd"
 
 
-def _material(ca: str) -> Material:
-    yaml = 'configs:\n  "harbor.example.com":\n    tls:\n      ca_file: /etc/corp/ca.crt\n'
+def _material(ca: str, key: str = "configs") -> Material:
+    yaml = f'{key}:\n  "harbor.example.com":\n    tls:\n      ca_file: /etc/corp/ca.crt\n'
     config = f"version = 3\n[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = \"{FOLDER}/certs.d\"\n"
     return Material(
         [
@@ -32,6 +32,11 @@ def test_a_ca_named_by_registries_yaml_is_seen_as_not_in_force() -> None:
     ]
     assert "Corp Root" in anchors.unread[0][1][0].subject
     assert not anchors.configured
+
+
+def test_so_is_one_below_a_key_that_is_dropped() -> None:
+    anchors = anchors_of(_material(make("Corp Root", ca=True).pem, "config"), "n1", Place("harbor.example.com"))
+    assert [kind for kind, _ in anchors.unread] == ["dir-not-read"]
 
 
 def test_a_file_without_a_certificate_counts_for_nothing() -> None:
