@@ -111,7 +111,7 @@ def mended(text: str) -> K3sRegistries | None:
 
 
 def named_configs(text: str) -> tuple[K3sConfig, ...]:
-    """Every entry of `configs`, also below a key that was misspelt and so is dropped."""
+    """All `configs` entries, those below misspelt keys too: what they name may lie on the node without being in force."""
     meant = mended(text)
     return (*parse_registries(text).configs, *(meant.configs if meant is not None else ()))
 

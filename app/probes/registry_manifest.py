@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -260,9 +260,14 @@ def blob(registry: Registry) -> Iterable[Evidence]:
             continue
         facts: dict[str, Value] = {"blob.status": exchange.status}
         if exchange.status in _REDIRECTS:
-            state = _redirect_state(registry, seen)
-            if state:
+            state = _redirect_state(_followed(registry, seen))
+            if state and (seen.node or not registry.scene.incident.nodes):
                 facts["blob.redirect_state"] = state
+            elif state:
+                # The desk is not where the pull fails.
+                more = {"blob.redirect_state": state}
+                yield evidence("blob.get", seen, more, target=_target(registry, seen), of=Of.ELSEWHERE)
+            yield from _from_nodes(registry, seen)
         elif exchange.status == 200:
             facts["blob.redirect_state"] = "none"
         body = exchange.body_sha256 or _stored_digest(registry, seen)
@@ -272,15 +277,27 @@ def blob(registry: Registry) -> Iterable[Evidence]:
         yield evidence("blob.get", seen, facts, target=_target(registry, seen))
 
 
-def _followed(registry: Registry, seen: Seen) -> list[Seen]:
-    """Requests to the host that a redirect names, from the same vantage."""
+def _from_nodes(registry: Registry, seen: Seen) -> Iterable[Evidence]:
+    """The same redirect followed from failing nodes, where another vantage was given it."""
+    for node in registry.scene.incident.nodes:
+        vantage = f"node/{node}"
+        followed = _followed(registry, seen, vantage) if vantage != seen.exchange.vantage else []
+        state = _redirect_state(followed)
+        if state:
+            target = Target.of(image=registry.scene.incident.image, node=node, registry=registry.name or None)
+            facts: dict[str, Value] = {"blob.redirect_state": state}
+            yield evidence("blob.get", followed[-1], facts, target=target, of=Of.THIS)
+
+
+def _followed(registry: Registry, seen: Seen, vantage: str = "") -> list[Seen]:
+    """Requests to the host that a redirect names, from the same vantage or another one."""
     place = place_of_url(seen.exchange.headers.get("location", ""))
     if place is None:
         return []
     return [
         other
         for other in registry.seen
-        if other.exchange.vantage == seen.exchange.vantage
+        if other.exchange.vantage == (vantage or seen.exchange.vantage)
         and other.place is not None
         and other is not seen
         and other.place.same(place)
@@ -291,8 +308,8 @@ def _stored_digest(registry: Registry, seen: Seen) -> str:
     return next((other.exchange.body_sha256 for other in _followed(registry, seen) if other.exchange.body_sha256), "")
 
 
-def _redirect_state(registry: Registry, seen: Seen) -> str:
-    for other in reversed(_followed(registry, seen)):
+def _redirect_state(followed: Sequence[Seen]) -> str:
+    for other in reversed(followed):
         exchange = other.exchange
         if exchange.status is not None:
             return "4xx" if 400 <= exchange.status < 500 else "ok" if exchange.status < 400 else ""

@@ -454,19 +454,22 @@ def answers(registry: Registry) -> bool:
 
 
 def blobs(material: Material, scene: Scene) -> Iterable[Want]:
-    """The host that a blob redirect names, followed by hand from the same vantage, without a login."""
+    """The host that a blob redirect names, followed by hand without a login: from the same vantage, and from where the pull fails."""
     registry = registry_of(material, scene)
+    failing = [f"node/{node}" for node in scene.incident.nodes[:FAILING]]
     for seen in registry.ours:
         exchange = seen.exchange
         location = exchange.headers.get("location", "")
         if (
-            exchange.purpose == "blob"
-            and exchange.status in (301, 302, 303, 307, 308)
-            and place_of_url(location)
-            and not _asked(registry, location, exchange.vantage)
+            exchange.purpose != "blob"
+            or exchange.status not in (301, 302, 303, 307, 308)
+            or place_of_url(location) is None
         ):
-            anchors_pem, anchors_name = _anchors(material, exchange.vantage, registry.place or Place(""))
-            yield Fetch(_get(location, exchange.vantage, "other", anchors_pem, anchors_name))
+            continue
+        for vantage in dict.fromkeys((exchange.vantage, *failing)):
+            if not _asked(registry, location, vantage):
+                anchors_pem, anchors_name = _anchors(material, vantage, registry.place or Place(""))
+                yield Fetch(_get(location, vantage, "other", anchors_pem, anchors_name))
 
 
 def upstream(material: Material, scene: Scene) -> Iterable[Want]:

@@ -86,7 +86,6 @@ def _second(material: Material, node: str) -> Iterable[Want]:
             for ca in dict.fromkeys(item for table in tables for item in table.ca):
                 if ca.startswith("/") and _missing(material, node, ca):
                     yield NodeItem(node, File(ca))
-    # What stands below a misspelt key is not in force, and tells all the same whether the node has the CA.
     for config in named_configs(setup.k3s.text) if setup.k3s is not None else ():
         if config.ca_file.startswith("/") and _missing(material, node, config.ca_file):
             yield NodeItem(node, File(config.ca_file))

@@ -193,6 +193,17 @@ def quay_credential_format(stage: Stage) -> Made:
     return (*said(stage, answer), *ADMIN, f"{stage.host}/quay/org/app:1.0")
 
 
+def proxy_endpoint_plain_http(stage: Stage) -> Made:
+    """The upstream stands under a public registry's name here; the endpoint names it by http, and its old login is refused."""
+    public_upstream(stage, "http://quay.io")
+    return refused_through_proxy(stage)
+
+
+def proxy_quay_unsorted(stage: Stage) -> Made:
+    public_upstream(stage, "https://quay.io")
+    return refused_through_proxy(stage)
+
+
 def changed(text: str, **what: object) -> str:
     return json.dumps({**json.loads(text), **what}, indent=1)
 
@@ -207,7 +218,7 @@ def storage_redirect_unreachable(stage: Stage) -> Made:
     node, image = stage.node("2"), f"{stage.host}/team/app:1.0"
     stage.forget(node, image, f"{stage.host}/other/app:1.0", f"{stage.host}/library/app:1.0")
     stage.pod(image, node)
-    return ()
+    return (TRIED,)
 
 
 @dataclass(frozen=True)

@@ -332,6 +332,23 @@ def test_blob_redirect_is_followed_by_hand() -> None:
     assert value(read("blob.get", material(node=[ping(), moved])), "blob.redirect_state") == []
 
 
+def test_blob_redirect_that_works_at_the_desk_only() -> None:
+    url = f"https://{HOST}/v2/team/app/blobs/sha256:aa"
+    moved = Exchange(url, purpose="blob", tcp="open", status=307, headers={"location": "https://s3.example/b?sig=1"})
+    alive = Exchange("https://s3.example/b?sig=1", purpose="other", tcp="open", status=200)
+    dead = Exchange("https://s3.example/b?sig=1", purpose="other", tcp="timeout", vantage="node/n1")
+    given = material([ping(), moved, alive], [dead])
+    found = read("blob.get", given)
+    assert value(found, "blob.redirect_state", node="n1") == ["timeout"]
+    assert [one.of for one in found if one.facts.get("blob.redirect_state") == "ok"] == [Of.ELSEWHERE]
+    asked = [
+        want.request
+        for want in BY_ID["blob.get"].wants(material([ping(), moved, alive]), scene())
+        if isinstance(want, Fetch)
+    ]
+    assert [(one.url, one.vantage) for one in asked] == [("https://s3.example/b?sig=1", "node/n1")]
+
+
 @pytest.mark.parametrize(
     ("location", "right"),
     [

@@ -34,10 +34,12 @@ def test_a_ca_named_by_registries_yaml_is_seen_as_not_in_force() -> None:
     assert not anchors.configured
 
 
-def test_so_is_one_below_a_key_that_is_dropped() -> None:
-    anchors = anchors_of(_material(make("Corp Root", ca=True).pem, "config"), "n1", Place("harbor.example.com"))
-    assert [kind for kind, _ in anchors.unread] == ["dir-not-read"]
-
-
 def test_a_file_without_a_certificate_counts_for_nothing() -> None:
     assert not anchors_of(_material("no certificate\n"), "n1", Place("harbor.example.com")).unread
+
+
+def test_a_ca_below_a_misspelt_key_is_on_the_node_as_well() -> None:
+    found = anchors_of(_material(make("Corp Root", ca=True).pem, "config"), "n1", Place("harbor.example.com"))
+    assert [kind for kind, _ in found.unread] == ["dir-not-read"]
+    nonsense = anchors_of(_material(make("Corp Root", ca=True).pem, "nonsense"), "n1", Place("harbor.example.com"))
+    assert not nonsense.unread
