@@ -265,7 +265,7 @@ def blob(registry: Registry) -> Iterable[Evidence]:
                 facts["blob.redirect_state"] = state
             elif state:
                 # The desk is not where the pull fails.
-                more = {"blob.redirect_state": state}
+                more: dict[str, Value] = {"blob.redirect_state": state}
                 yield evidence("blob.get", seen, more, target=_target(registry, seen), of=Of.ELSEWHERE)
             yield from _from_nodes(registry, seen)
         elif exchange.status == 200:
