@@ -25,6 +25,8 @@ _SIGNED: Final = ("x-amz-", "x-goog-", "signature=", "sig=", "x-oss-", "expires=
 _V2 = re.compile(r"^(?P<before>.*?)/v2(?P<after>/.*|)$")
 _RIGHTFUL_PREFIX: Final = ("/artifactory", "/repository/", "/nexus", "/api/")
 """Products that serve registries below a path of their own."""
+_STORED = re.compile(r"/v2/blobs/sha(?:256|512)/[0-9a-f]{2}/[0-9a-f]+/data$")
+"""Where a registry keeps a blob in its object store: no path of the API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def path_kind(path: str, parameters: dict[str, str] | None = None, method: str =
 
 def path_shape(path: str, kind: str) -> str:
     """Whether `/v2/` stands where a registry expects it (node.md `hosts-path-wrong`)."""
-    if kind not in ("manifest", "blob", "upload") or "/v1/" in path:
+    if kind not in ("manifest", "blob", "upload") or "/v1/" in path or _STORED.search(path):
         return ""
     if path.count("/v2/") >= 2:
         return "v2-doubled"

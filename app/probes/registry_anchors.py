@@ -139,6 +139,15 @@ def anchors_of(material: Material, node: str, registry: Place) -> Anchors:
     return Anchors(configured, pool, files, unread, looked, skips, bundle.mtime if bundle else None)
 
 
+def has_entry(material: Material, node: str, registry: Place) -> bool | None:
+    """Whether the folder in force has one for this registry; None where no configuration is known."""
+    roots = _roots_in_force(material, node)
+    if roots is None:
+        return None
+    prefixes = [f"nodes/{node}/{root}/{name}/" for root in roots for name in _names(registry)]
+    return any(document for prefix in prefixes for document in material.below(prefix))
+
+
 def _runtime(material: Material, node: str) -> str:
     text = material.text(f"nodes/{node}/node.json") or ""
     found = re.search(r'"containerRuntimeVersion":\s*"(docker|cri-o|containerd)', text)

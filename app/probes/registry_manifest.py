@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -53,13 +53,6 @@ def _manifest(registry: Registry) -> Iterable[Evidence]:
         facts = _facts(seen.exchange, used_login=used_login)
         if facts:
             yield evidence("manifest.get", seen, facts, target=_target(registry, seen))
-    for seen in registry.seen:
-        # The mirror names its repositories in its own way; whether it gives anything without a login is all that is asked.
-        if seen.of is Of.MIRROR and seen.exchange.purpose == "manifest-anon" and seen.exchange.status is not None:
-            facts = _facts(seen.exchange, used_login=True)
-            status = facts.get("manifest.anon_status")
-            if status is not None:
-                yield evidence("manifest.get", seen, {"manifest.anon_status": status})
     by_head = {
         (seen.exchange.login, seen.exchange.bearer): seen.exchange.status
         for seen in asked
@@ -75,6 +68,7 @@ def _manifest(registry: Registry) -> Iterable[Evidence]:
                 {"manifest.get_only": head in (404, 405, 500, 501)},
                 target=_target(registry, seen),
             )
+    yield from _at_mirrors(registry, image)
     yield from _anonymous_right(registry, image)
     text = registry.material.text("registry/manifest.json")
     if text:
@@ -95,6 +89,19 @@ def _manifest(registry: Registry) -> Iterable[Evidence]:
                 registry.target(image=registry.scene.incident.image),
             )
     yield from _config_arch(registry)
+
+
+def _at_mirrors(registry: Registry, image: Image | None) -> Iterable[Evidence]:
+    """What a mirror says of the image; its path there ends in the image's own, behind whatever the mirror puts before it."""
+    if image is None:
+        return
+    ending = f"/{image.repository}/manifests/{image.reference}"
+    for seen in registry.seen:
+        path = unquote(urlsplit(seen.exchange.url).path)
+        if seen.of is Of.MIRROR and path.endswith(ending) and seen.exchange.method in ("GET", "HEAD"):
+            facts = _facts(seen.exchange, used_login=False)
+            if facts:
+                yield evidence("manifest.get", seen, facts, target=_target(registry, seen))
 
 
 def _target(registry: Registry, seen: Seen) -> Target:
@@ -253,9 +260,14 @@ def blob(registry: Registry) -> Iterable[Evidence]:
             continue
         facts: dict[str, Value] = {"blob.status": exchange.status}
         if exchange.status in _REDIRECTS:
-            state = _redirect_state(registry, seen)
-            if state:
+            state = _redirect_state(_followed(registry, seen))
+            if state and (seen.node or not registry.scene.incident.nodes):
                 facts["blob.redirect_state"] = state
+            elif state:
+                # The desk is not where the pull fails.
+                more: dict[str, Value] = {"blob.redirect_state": state}
+                yield evidence("blob.get", seen, more, target=_target(registry, seen), of=Of.ELSEWHERE)
+            yield from _from_nodes(registry, seen)
         elif exchange.status == 200:
             facts["blob.redirect_state"] = "none"
         body = exchange.body_sha256 or _stored_digest(registry, seen)
@@ -265,15 +277,27 @@ def blob(registry: Registry) -> Iterable[Evidence]:
         yield evidence("blob.get", seen, facts, target=_target(registry, seen))
 
 
-def _followed(registry: Registry, seen: Seen) -> list[Seen]:
-    """Requests to the host that a redirect names, from the same vantage."""
+def _from_nodes(registry: Registry, seen: Seen) -> Iterable[Evidence]:
+    """The same redirect followed from failing nodes, where another vantage was given it."""
+    for node in registry.scene.incident.nodes:
+        vantage = f"node/{node}"
+        followed = _followed(registry, seen, vantage) if vantage != seen.exchange.vantage else []
+        state = _redirect_state(followed)
+        if state:
+            target = Target.of(image=registry.scene.incident.image, node=node, registry=registry.name or None)
+            facts: dict[str, Value] = {"blob.redirect_state": state}
+            yield evidence("blob.get", followed[-1], facts, target=target, of=Of.THIS)
+
+
+def _followed(registry: Registry, seen: Seen, vantage: str = "") -> list[Seen]:
+    """Requests to the host that a redirect names, from the same vantage or another one."""
     place = place_of_url(seen.exchange.headers.get("location", ""))
     if place is None:
         return []
     return [
         other
         for other in registry.seen
-        if other.exchange.vantage == seen.exchange.vantage
+        if other.exchange.vantage == (vantage or seen.exchange.vantage)
         and other.place is not None
         and other is not seen
         and other.place.same(place)
@@ -284,8 +308,8 @@ def _stored_digest(registry: Registry, seen: Seen) -> str:
     return next((other.exchange.body_sha256 for other in _followed(registry, seen) if other.exchange.body_sha256), "")
 
 
-def _redirect_state(registry: Registry, seen: Seen) -> str:
-    for other in reversed(_followed(registry, seen)):
+def _redirect_state(followed: Sequence[Seen]) -> str:
+    for other in reversed(followed):
         exchange = other.exchange
         if exchange.status is not None:
             return "4xx" if 400 <= exchange.status < 500 else "ok" if exchange.status < 400 else ""

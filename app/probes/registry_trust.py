@@ -17,6 +17,7 @@ from app.probes.registry_anchors import (
     Anchors,
     added_anchors,
     anchors_of,
+    has_entry,
     nodes_with_runtime,
     runtime_started,
     was_looked_at_sources,
@@ -99,11 +100,22 @@ def _facts(
         ),
         None,
     )
+    if elsewhere is None and _healthy_have_it(registry, node, chain, now):
+        elsewhere = "healthy-node"
     if elsewhere is not None:
         facts["trust.elsewhere"] = elsewhere
     elif anchors.looked:
         facts["trust.elsewhere"] = "none"
     return facts
+
+
+def _healthy_have_it(registry: Registry, node: str, chain: SeenChain, now: float | None) -> bool:
+    """Nodes on which the image works have the CA in an entry for this registry, and this node has no such entry."""
+    healthy, place = registry.scene.incident.healthy_nodes, registry.place
+    if place is None or node in healthy or has_entry(registry.material, node, place) is not False:
+        return False
+    theirs = (anchors_of(registry.material, other, place).configured or () for other in healthy)
+    return any(verify(chain.certificates, anchors, now, served_dates=False).accepts for anchors in theirs if anchors)
 
 
 def _accepts(

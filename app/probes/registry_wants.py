@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import quote
 
-from app.model.evidence import Of, Price
+from app.model.evidence import Price
 from app.model.exchange import Exchange
 from app.model.material import Material
 from app.parsers.dockerconfig import LoginEntry
@@ -19,6 +19,7 @@ from app.probes.harbor_common import HarborSide
 from app.probes.harbor_place import best_vantage, items
 from app.probes.harbor_project import the_endpoint
 from app.probes.registry_anchors import LOOKED_AT, anchors_of, bundle_of, was_looked_at
+from app.probes.registry_chains import certificates_in
 from app.probes.registry_manifest import content_facts
 from app.probes.registry_ping import speaks_plain_http
 from app.probes.registry_scene import (
@@ -28,18 +29,17 @@ from app.probes.registry_scene import (
     Place,
     Registry,
     image_of,
+    place_of_authority,
     place_of_url,
     registry_of,
     upstream_place,
 )
 from app.probes.registry_token import minted, ready_pods
-from app.probes.runtime_files import files_of
-from app.probes.runtime_setup import node_setup
+from app.probes.runtime_inputs import plan_inputs
 from app.probes.secret_facts import SecretSeen, state_of
 from app.probes.workloads import workloads
-from app.pullplan.containerd import choose
-from app.pullplan.plan import rewritten
-from app.pullplan.settings import effective
+from app.pullplan.containerd import Host
+from app.pullplan.plan import plan_pull, rewritten
 
 FAILING: Final = 3
 HEALTHY: Final = 2
@@ -112,9 +112,12 @@ def network(material: Material, scene: Scene) -> Iterable[Want]:
         mine = [seen.exchange for seen in registry.ours if seen.exchange.vantage == vantage]
         if not any(exchange.purpose == "ping" for exchange in mine) or _with_new_anchors(mine, anchors_name):
             yield Fetch(_get(f"https://{host}/v2/", vantage, "ping", anchors_pem, anchors_name))
+            asked = _mirror_hosts(material, scene, vantage)
             for mirror in registry.mirrors[:2]:
                 scheme = mirror.scheme or "https"
-                yield Fetch(_get(f"{scheme}://{mirror}/v2/", vantage, "ping", anchors_pem, anchors_name))
+                entry = next((one for there, one in asked if mirror.same(there)), None)
+                trust = _mirror_anchors(material, vantage, entry, place) if entry else (anchors_pem, anchors_name)
+                yield Fetch(_get(f"{scheme}://{mirror}/v2/", vantage, "ping", *trust))
             continue
         refused = all(exchange.tcp not in ("open", "") for exchange in mine)
         if any(exchange.tls is not None and exchange.tls.state == "plain-http" for exchange in mine) and not any(
@@ -215,6 +218,40 @@ def _anchors(material: Material, vantage: str, place: Place) -> tuple[str | None
     if not certificates:
         return None, "os-bundle"
     return "".join(one.pem for one in certificates), "hosts.toml ca" if anchors.configured else "node's os-bundle"
+
+
+def _mirror_hosts(material: Material, scene: Scene, vantage: str) -> list[tuple[Place, Host]]:
+    """Mirrors that a node's plan has for the image, with its entry for each."""
+    inputs = plan_inputs(material, scene, vantage.removeprefix("node/")) if vantage.startswith("node/") else None
+    plan = plan_pull(inputs) if inputs is not None else None
+    if plan is None or not plan.choice.known:
+        return []
+    mirrors = [line.host for line in plan.hosts if line.host.role == "mirror"]
+    return [(there, host) for host in mirrors if (there := place_of_authority(host.authority)) is not None]
+
+
+def _mirror_anchors(material: Material, vantage: str, host: Host, place: Place) -> tuple[str | None, str]:
+    """The anchors of a node's entry for the mirror, and its own system's."""
+    node = vantage.removeprefix("node/")
+    own = tuple(one for path in host.ca for one in certificates_in(material.node_file(node, path) or ""))
+    certificates = (*own, *(anchors_of(material, node, place).pool or ()))
+    pem = "".join(one.pem for one in certificates) or None
+    return pem, "hosts.toml ca" if own else "node's os-bundle" if pem else "os-bundle"
+
+
+def _at_mirrors(material: Material, scene: Scene, registry: Registry, place: Place) -> Iterable[Want]:
+    """The image's manifest at the mirrors to which failing nodes are sent, as these would ask without a login."""
+    image = image_of(scene)
+    if image is None or not registry.mirrors:
+        return
+    for node in scene.incident.nodes[:FAILING]:
+        vantage = f"node/{node}"
+        for there, host in _mirror_hosts(material, scene, vantage)[:2]:
+            query = "" if place.same(there) else f"?ns={registry.name}"
+            url = f"{host.url}/{rewritten(host, image.repository)}/manifests/{image.reference}{query}"
+            if not _asked(registry, url, vantage):
+                trust = _mirror_anchors(material, vantage, host, place)
+                yield Fetch(_get(url, vantage, "manifest-anon", *trust, method="HEAD"))
 
 
 def trust_files(material: Material, scene: Scene) -> Iterable[Want]:
@@ -381,32 +418,14 @@ def _secrets(material: Material, scene: Scene) -> dict[str, tuple[LoginEntry, ..
     return found
 
 
-def _at_mirror(material: Material, scene: Scene, registry: Registry, image: Image) -> Iterable[Want]:
-    """The manifest at the mirror that a failing node asks in the registry's place, by its own settings and without a login."""
-    asked = {seen.node for seen in registry.seen if seen.of is Of.MIRROR and seen.exchange.purpose == "manifest-anon"}
-    for node in scene.incident.nodes[:FAILING] if scene.vantage != "bundle" else ():
-        if node in asked:
-            continue
-        setup = node_setup(files_of(material, node))
-        for host in choose(setup, effective(setup), registry.name).hosts:
-            if host.role == "mirror" and host.scheme == "https":
-                url = f"{host.url}/{rewritten(host, image.repository)}/manifests/{image.reference}?ns={quote(registry.name, safe='')}"
-                vantage = f"node/{node}"
-                pem, name = _anchors(material, vantage, Place(host.authority))
-                own = "".join(material.node_file(node, path) or "" for path in host.ca)
-                if own:
-                    pem, name = own + (pem or ""), "hosts.toml ca"
-                yield Fetch(_get(url, vantage, "manifest-anon", pem, name, "HEAD"))
-                break
-
-
 def manifest(material: Material, scene: Scene) -> Iterable[Want]:
     """HEAD, then GET of the image's manifest: anonymously, and with the pull secret where that is allowed."""
     registry = registry_of(material, scene)
     image, place = image_of(scene), registry.place
-    if image is not None and place is not None:
-        yield from _at_mirror(material, scene, registry, image)
-    if image is None or place is None or not answers(registry):
+    if image is None or place is None:
+        return
+    yield from _at_mirrors(material, scene, registry, place)
+    if not answers(registry):
         return
     url = f"{base_url(registry, place)}/v2/{image.repository}/manifests/{image.reference}"
     vantage, pem, name = desk(material, scene)
@@ -435,19 +454,22 @@ def answers(registry: Registry) -> bool:
 
 
 def blobs(material: Material, scene: Scene) -> Iterable[Want]:
-    """The host that a blob redirect names, followed by hand from the same vantage, without a login."""
+    """The host that a blob redirect names, followed by hand without a login: from the same vantage, and from where the pull fails."""
     registry = registry_of(material, scene)
+    failing = [f"node/{node}" for node in scene.incident.nodes[:FAILING]]
     for seen in registry.ours:
         exchange = seen.exchange
         location = exchange.headers.get("location", "")
         if (
-            exchange.purpose == "blob"
-            and exchange.status in (301, 302, 303, 307, 308)
-            and place_of_url(location)
-            and not _asked(registry, location, exchange.vantage)
+            exchange.purpose != "blob"
+            or exchange.status not in (301, 302, 303, 307, 308)
+            or place_of_url(location) is None
         ):
-            anchors_pem, anchors_name = _anchors(material, exchange.vantage, registry.place or Place(""))
-            yield Fetch(_get(location, exchange.vantage, "other", anchors_pem, anchors_name))
+            continue
+        for vantage in dict.fromkeys((exchange.vantage, *failing)):
+            if not _asked(registry, location, vantage):
+                anchors_pem, anchors_name = _anchors(material, vantage, registry.place or Place(""))
+                yield Fetch(_get(location, vantage, "other", anchors_pem, anchors_name))
 
 
 def upstream(material: Material, scene: Scene) -> Iterable[Want]:

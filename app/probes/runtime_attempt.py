@@ -9,13 +9,15 @@ from app.model.evidence import Evidence, Value
 from app.model.material import Material
 from app.model.target import Target
 from app.parsers.dockerconfig import normalise_repository
-from app.parsers.journal import Attempt, HostTry, attempts
+from app.parsers.journal import Attempt, HostTry, attempts, status_of
 from app.parsers.split_url import urlsplit
 from app.probes.base import Scene
 from app.probes.runtime_config import namespace_of, nodes_of, whose
 from app.probes.runtime_files import NodeFiles
-from app.pullplan.containerd import hostname, role_of
+from app.probes.runtime_setup import node_setup
+from app.pullplan.containerd import choose, hostname, role_of
 from app.pullplan.plan import split_image
+from app.pullplan.settings import effective
 
 FACTS = (
     "attempt.hosts", "attempt.first_role", "attempt.first_status", "attempt.shown_is_first", "attempt.other_errors", "attempt.all_404",
@@ -35,6 +37,7 @@ def read(material: Material, scene: Scene) -> Iterable[Evidence]:
         attempt = pick(attempts(files.log), scene)
         if attempt is None:
             continue
+        attempt = _whole(attempt, files, namespace or split_image(attempt.image)[0])
         facts = _facts(attempt, namespace or split_image(attempt.image)[0], files)
         target = Target.of(node=name, registry=namespace or split_image(attempt.image)[0])
         excerpt = "\n".join(f"{item.host}: {item.status or ''} {item.error}" for item in attempt.tries) or attempt.error
@@ -59,6 +62,27 @@ def pick(found: Iterable[Attempt], scene: Scene) -> Attempt | None:
     stuck = [item for item in exact if not item.finished or item.canceled]
     chosen = failed or stuck
     return chosen[-1] if chosen else None
+
+
+def _whole(attempt: Attempt, files: NodeFiles, namespace: str) -> Attempt:
+    """With the host that refused for want of a login: it has no line of its own, and the error that is shown does not name it.
+
+    It is told where the node's settings have exactly one host of which the log says nothing.
+    """
+    status = status_of(attempt.error)
+    if not attempt.finished or attempt.succeeded or status != 401 or _host(attempt.error):
+        return attempt
+    if any(item.status == status for item in attempt.tries):
+        return attempt
+    node = node_setup(files)
+    choice = choose(node, effective(node), namespace)
+    planned = list(dict.fromkeys(host.authority for host in choice.hosts if host.resolves))
+    silent = [host for host in planned if all(item.host != host for item in attempt.tries)]
+    if not choice.known or len(silent) != 1 or any(item.host not in planned for item in attempt.tries):
+        return attempt
+    before = [item for item in attempt.tries if planned.index(item.host) < planned.index(silent[0])]
+    after = attempt.tries[len(before) :]
+    return replace(attempt, tries=(*before, HostTry(silent[0], status, attempt.error), *after))
 
 
 def _facts(attempt: Attempt, namespace: str, files: NodeFiles) -> dict[str, Value]:

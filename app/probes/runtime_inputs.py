@@ -25,7 +25,7 @@ from app.probes.runtime_setup import node_setup
 from app.probes.secret_facts import ABSENT, state_of
 from app.probes.workloads import Workload
 from app.pullplan.containerd import with_port
-from app.pullplan.inputs import Failure, NodeSetup, PlanInputs, PullSecret, View
+from app.pullplan.inputs import Failure, NodeSetup, PlanInputs, PullSecret, View, there
 from app.pullplan.kubelet import matches
 
 _STAGES = (
@@ -130,12 +130,13 @@ def _anchor(told: str) -> str:
 
 
 def _judge_files(material: Material, scene: Scene, node: NodeSetup, found: dict[str, View]) -> None:
-    """Each CA file of the node against each chain that was served."""
-    texts = {
-        path: text
-        for path, text in files_of(material, node.name).below("/").items()
-        if "-----BEGIN CERTIFICATE" in text
-    }
+    """Each CA file of the node, and of those where the image works, against each chain that was served."""
+    own = _anchor_files(material, node.name)
+    texts = dict(own)
+    for other in scene.incident.healthy_nodes:
+        if other != node.name:
+            theirs = {**own, **_anchor_files(material, other)}
+            texts |= {there(other, path): text for path, text in theirs.items()}
     for chain in chains(registry_of(material, scene)):
         if not chain.certificates:
             continue
@@ -159,6 +160,12 @@ def _judge_files(material: Material, scene: Scene, node: NodeSetup, found: dict[
                 judged[path] = False
         view = found.get(endpoint, View())
         found[endpoint] = replace(view, speaks=view.speaks | {"https"}, trusted_by={**judged, **view.trusted_by})
+
+
+def _anchor_files(material: Material, node: str) -> dict[str, str]:
+    return {
+        path: text for path, text in files_of(material, node).below("/").items() if "-----BEGIN CERTIFICATE" in text
+    }
 
 
 def _from_text(failure: Failure, found: dict[str, View]) -> None:

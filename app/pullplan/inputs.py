@@ -29,6 +29,11 @@ class View:
     """Answers as Harbor does, so that `/v2/<project>/…` is the shape of its paths."""
 
 
+def there(node: str, path: str) -> str:
+    """Name of an anchor file of another node in `View.trusted_by`."""
+    return f"{node}:{path}"
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """The attempt that failed, as its text tells it."""

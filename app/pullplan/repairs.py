@@ -10,7 +10,7 @@ from app.parsers.containerd_config import ConfigFile, Registry
 from app.parsers.hosts_toml import mend, parse_hosts_toml
 from app.parsers.versions import at_least, below
 from app.pullplan.containerd import Choice, choose, find_directory, rejected
-from app.pullplan.inputs import CertsDir, HostsDir, NodeSetup, PlanInputs
+from app.pullplan.inputs import CertsDir, HostsDir, NodeSetup, PlanInputs, there
 from app.pullplan.near import near_directories, near_inline
 from app.pullplan.plan import split_image
 from app.pullplan.repair import Repair
@@ -47,12 +47,14 @@ def _nodes(inputs: PlanInputs, namespace: str, base: Choice) -> Iterator[Repair]
             (host.url, host.ca, host.skip_verify, host.node_login) for host in base.hosts
         ]
         if differs and theirs.known:
-            yield Repair("node-lacks-config", True, partial(_same, theirs))
+            yield Repair("node-lacks-config", True, partial(_as_there, theirs, healthy.name))
             return
 
 
-def _same(choice: Choice) -> Choice:
-    return choice
+def _as_there(choice: Choice, node: str) -> Choice:
+    """The healthy node's plan, with the CA files that lie there."""
+    hosts = tuple(replace(host, ca=tuple(there(node, path) for path in host.ca)) for host in choice.hosts)
+    return replace(choice, hosts=hosts)
 
 
 def _with_registry(node: NodeSetup, settings: Settings, registry: Registry, namespace: str) -> Choice:

@@ -188,6 +188,8 @@ def _merge(node: NodeSetup, main: ConfigFile) -> Settings:
             lost_keys = ("registry",)
             why = why or _why(header if item is main else item.version, section.form, version, state)
             cause = cause if cause == "dropin-version" and item is main else "plugin-id"
+    if section_read is None and not main.excerpt and read and all(state is not None for _, _, state in unread):
+        section_read = True  # it sets nothing, and stands where it is read
     return Settings(registry, section_read, has_section, source, why, cause, lost_registry, header or (None if main.excerpt else 1), version_max(version), keys_lost=lost_keys, keys_lost_known=section_read is not None or not has_section, dropin=dropin)  # fmt: skip
 
 
@@ -257,7 +259,7 @@ def _with_path(found: Settings, node: NodeSetup) -> Settings:
         found, keys_lost=lost, keys_lost_known=found.keys_lost_known or bool(lost), version_max=version_max(version)
     )
     path = registry.config_path
-    if path is None and (found.section_read is False or found.registry.says_something or not found.has_section):
+    if path is None and (found.section_read is not None or found.registry.says_something or not found.has_section):
         path = ""
     if path is None:
         return found

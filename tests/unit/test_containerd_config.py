@@ -66,6 +66,16 @@ def test_an_excerpt_without_header_proves_nothing() -> None:
     assert found.certs_d_read is None
 
 
+def test_an_empty_section_is_read_and_switches_nothing_on() -> None:
+    empty = 'version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = ""\n'
+    for text in (empty, empty.replace('config_path = ""\n', "")):
+        found = _effective(text, "1.7.24")
+        assert (found.section_read, found.config_path, found.certs_d_read) == (True, "", False)
+        dumped = effective(NodeSetup("n", "containerd", "1.7.24", main=parse_config(text), dump=parse_config(text)))
+        assert (dumped.section_read, dumped.config_path) == (True, "")
+    assert _effective(empty, "").section_read is True, "the one pair that every release reads"
+
+
 def test_no_section_means_no_certs_d_up_to_2_1() -> None:
     assert _effective("version = 2\n", "1.7.24").certs_d_read is False
     assert _effective("version = 3\n", "2.1.5").certs_d_read is False

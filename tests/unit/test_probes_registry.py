@@ -332,6 +332,23 @@ def test_blob_redirect_is_followed_by_hand() -> None:
     assert value(read("blob.get", material(node=[ping(), moved])), "blob.redirect_state") == []
 
 
+def test_blob_redirect_that_works_at_the_desk_only() -> None:
+    url = f"https://{HOST}/v2/team/app/blobs/sha256:aa"
+    moved = Exchange(url, purpose="blob", tcp="open", status=307, headers={"location": "https://s3.example/b?sig=1"})
+    alive = Exchange("https://s3.example/b?sig=1", purpose="other", tcp="open", status=200)
+    dead = Exchange("https://s3.example/b?sig=1", purpose="other", tcp="timeout", vantage="node/n1")
+    given = material([ping(), moved, alive], [dead])
+    found = read("blob.get", given)
+    assert value(found, "blob.redirect_state", node="n1") == ["timeout"]
+    assert [one.of for one in found if one.facts.get("blob.redirect_state") == "ok"] == [Of.ELSEWHERE]
+    asked = [
+        want.request
+        for want in BY_ID["blob.get"].wants(material([ping(), moved, alive]), scene())
+        if isinstance(want, Fetch)
+    ]
+    assert [(one.url, one.vantage) for one in asked] == [("https://s3.example/b?sig=1", "node/n1")]
+
+
 @pytest.mark.parametrize(
     ("location", "right"),
     [
@@ -437,6 +454,20 @@ def test_ca_in_a_folder_whose_name_misses_the_image_host(root: Pair) -> None:
     }
     found = read("trust.verify", material(node=[served(leaf)], files=other))
     assert value(found, "trust.elsewhere") in ([], ["none"]), "the entry of a second registry on this host"
+
+
+def test_ca_that_only_healthy_nodes_have(root: Pair) -> None:
+    leaf = make(HOST, root, hosts=(HOST,))
+    files = node_files(None, make("Public Root", ca=True).pem)
+    theirs = {path.replace("nodes/n1/", "nodes/n9/"): text for path, text in node_files(root.pem).items()}
+    found = read("trust.verify", material(node=[served(leaf)], files=files | theirs))
+    assert value(found, "trust.elsewhere", node="n1") == ["healthy-node"]
+    bare = {f"nodes/n1/etc/containerd/certs.d/{HOST}/hosts.toml": f'[host."https://{HOST}"]\n'}
+    found = read("trust.verify", material(node=[served(leaf)], files=files | theirs | bare))
+    assert value(found, "trust.elsewhere", node="n1") in ([], ["none"]), "it has an entry of its own, without the CA"
+    other = {path: text.replace(root.pem, make("Other Root", ca=True).pem) for path, text in theirs.items()}
+    found = read("trust.verify", material(node=[served(leaf)], files=files | other))
+    assert value(found, "trust.elsewhere", node="n1") in ([], ["none"])
 
 
 def test_ca_in_a_folder_that_nobody_reads(root: Pair) -> None:

@@ -7,7 +7,7 @@ from app.parsers.dockerconfig import parse_dockerconfig
 from app.parsers.hosts_toml import parse_hosts_toml
 from app.parsers.k3s_registries import parse_registries
 from app.pullplan.cured import cured_by
-from app.pullplan.inputs import CertsDir, Failure, HostsDir, K3sSetup, NodeSetup, PlanInputs, PullSecret, View
+from app.pullplan.inputs import CertsDir, Failure, HostsDir, K3sSetup, NodeSetup, PlanInputs, PullSecret, View, there
 from app.pullplan.plan import plan_pull, split_image
 
 IMAGE = "h.example.com/p/app:1"
@@ -104,8 +104,15 @@ def test_no_host_table_matters_to_1_7_31_only() -> None:
 
 
 def test_a_healthy_node_has_what_this_one_lacks() -> None:
-    cures = cured_by(_inputs(_node(READ, "1.7.24"), healthy=(_node(READ, "1.7.24", _dir()),)))
-    assert cures.findings == ("node-lacks-config",)
+    healthy = replace(_node(READ, "1.7.24", _dir()), name="n2")
+    inputs = _inputs(_node(READ, "1.7.24"), healthy=(healthy,))
+    # The CA lies on the healthy node only, so what it is worth is known from there.
+    view = replace(VIEWS["h.example.com:443"], trusted_by={"os": False, there("n2", CA): True})
+    assert cured_by(replace(inputs, views={"h.example.com:443": view})).findings == ("node-lacks-config",)
+    other = replace(view, trusted_by={"os": False, there("n2", CA): False})
+    assert cured_by(replace(inputs, views={"h.example.com:443": other})).findings == ()
+    unread = cured_by(inputs)
+    assert (unread.findings, unread.undecided) == ((), ("node-lacks-config",))
 
 
 def test_ctr_would_pass_through_the_cri() -> None:

@@ -29,6 +29,7 @@ def test_the_innermost_url_counts_and_help_pages_do_not() -> None:
         ("/proxy/v2/library/app/manifests/1", "manifest", "v2-after-project"),
         ("/proxy/library/app/manifests/1", "manifest", "v2-missing"),
         ("/artifactory/api/docker/x/v2/app/manifests/1", "manifest", ""),
+        ("/docker/registry/v2/blobs/sha256/28/28870f22/data", "blob", ""),
     ],
 )
 def test_kind_and_shape(path: str, kind: str, shape: str) -> None:
