@@ -30,8 +30,6 @@ from app.runner.verify_scope import accused_at, node_of, only_at, pods_at
 WAIT: Final = 300.0
 """Seconds for the event: the kubelet's back-off is five minutes at most."""
 EVERY: Final = 2.0
-_TRIES: Final = frozenset({"token.login", "manifest.login"})
-"""Probes that try a pull secret."""
 _OWN_LABELS: Final = frozenset(
     {"pod-template-hash", "controller-revision-hash", "statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index",
      "pod-template-generation", "controller-uid", "batch.kubernetes.io/controller-uid"}
@@ -148,7 +146,7 @@ class Verifier:
                 return False, f"{left.finding} is still {left.certainty.value}{f': {because}' if because else ''}"
             unread = self._unread([record for record in case.evidence if record.target.agrees(target.only("node"))])
             if pulled and self.try_credentials:
-                unread = [probe for probe in unread if probe not in _TRIES]
+                unread = [probe for probe in unread if probe != "token.login"]
             if unread:
                 return (
                     False,
