@@ -136,11 +136,16 @@ def command(*words: str) -> str:
 @contextmanager
 def broken(bed: Bed, fault: str) -> Iterator[str]:
     """A fault made real, with what its making printed; mended afterwards, however the block ends."""
+
+    def owners_gone() -> None:
+        bed.kubectl("-n", SPACE, "delete", "replicasets", "-l", "made=by-test", "--ignore-not-found")
+
     command("mend")
+    owners_gone()
     try:
         yield command("fault", fault)
     finally:
-        bed.kubectl("-n", SPACE, "delete", "replicasets", "-l", "made=by-test", "--wait=false", "--ignore-not-found")
+        owners_gone()
         command("mend", fault)
 
 
@@ -197,11 +202,9 @@ async def repaired(
         on_nodes = any(change.kind.startswith("node-") for change in plan.changes)
         if on_nodes:
             # Nodes on which the finding is less sure, because fewer were asked there, are chosen as an operator may.
-            sure = {target.get("node") for target in standing.targets}
-            assert sure & set(nodes), standing.targets
-            more = [
-                Target.of(node=node, registry=standing.targets[0].get("registry")) for node in nodes if node not in sure
-            ]
+            sure = {target.get("node") for target in standing.targets if target.get("node")}
+            registry = opened.scene.incident.registry
+            more = [Target.of(node=node, registry=registry) for node in nodes if sure and node not in sure]
             standing = replace(standing, targets=(*standing.targets, *more))
             plan = await _planned(fixing, opened, standing, repair.fix, inputs)
             assert {target.get("node") for target in plan.targets} == set(nodes), plan.checks
