@@ -76,7 +76,7 @@ class Bed:
 
     def failing(self) -> bool:
         return any(
-            row.get("state", {}).get("waiting", {}).get("reason") in ("ErrImagePull", "ImagePullBackOff")
+            row.get("state", {}).get("waiting", {}).get("reason", "ContainerCreating") != "ContainerCreating"
             for pod in self.pods()
             for row in pod["status"].get("containerStatuses", [])
         )
