@@ -38,10 +38,27 @@ def open_registries(work: Work) -> RegistriesEdit:
     if text is None and setup is not None and setup.near_file:
         text = work.whole(setup.near_file)
         work.note(f"{setup.near_file} is not read; its settings are written to {path}")
+    if text is not None and parse_registries(text).error:
+        spaced = _without_tabs(text)
+        if spaced != text and not parse_registries(spaced).error:
+            work.note(
+                f"tabs that indent lines of {path} become spaces, eight to a tab; see that each line is where it belongs",
+                "warn",
+            )
+            text = spaced
     edit = RegistriesEdit(text or "")
     if not edit.exact:
         work.note(f"the spacing of {path} is mixed, so that more lines than the changed ones show in the diff", "warn")
     return edit
+
+
+def _without_tabs(text: str) -> str:
+    """Tabs may not indent in YAML; where they meant a column they meant one that an editor shows."""
+    lines = []
+    for line in text.splitlines(keepends=True):
+        bare = line.lstrip(" \t")
+        lines.append(line[: len(line) - len(bare)].expandtabs(8) + bare)
+    return "".join(lines)
 
 
 def put_registries(work: Work, text: str, title: str) -> None:

@@ -88,6 +88,7 @@ class Fixing:
             push=opened.scene.incident.action == "push",
             try_upload=self.investigation.try_upload or opened.scene.try_upload,
             push_account=self.investigation.push_account,
+            account=str(opened.scene.variables.get("account") or ""),
             retry=(lambda pods: self.retry(opened, standing, pods)) if retry_pods else None,
             wait=wait,
             say=say,

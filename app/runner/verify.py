@@ -61,6 +61,8 @@ class Verifier:
     try_upload: bool = False
     """Consent: a push is verified by an upload that is started and cancelled."""
     push_account: str = ""
+    account: str = ""
+    """Who was refused: with the pods started nothing says it any more, and it is asked about all the same."""
     accepted: bool | None = None
     """Whether that upload was accepted."""
     retry: Retry | None = None
@@ -79,7 +81,7 @@ class Verifier:
         event, told = await self.event(pods, anew=anew, node=target.get("node") or "")
         if event and not gone:
             # An event of before may have spoken for it; with the pods started the reading is made once more.
-            gone, seen = await self.probe(plan, target)
+            gone, seen = await self.probe(plan, target, pulled=True)
         works = gone and event is not False
         return Verified(works, "; ".join(word for word in (told, seen) if word), probe=gone, event=event)
 
@@ -96,10 +98,11 @@ class Verifier:
 
     # --- the evidence ---
 
-    async def probe(self, plan: FixPlan, target: Target) -> tuple[bool, str]:
+    async def probe(self, plan: FixPlan, target: Target, *, pulled: bool = False) -> tuple[bool, str]:
         """(the finding stands no more at this target, what was seen). Nothing of the earlier collection is used.
 
-        Of a target on a node only that node is read and judged: the others are not changed yet.
+        Of a target on a node only that node is read and judged: the others are not changed yet. `pulled`: the pods have
+        pulled by now, which a credential that was refused once, and is never tried again, cannot show.
         """
         node = target.get("node") or ""
         investigation = Investigation(
@@ -129,6 +132,8 @@ class Verifier:
                 return True, f"no pod waits for this image on {node} any more"
         accused = accused_at(plan, target, self.standing, self.material)
         for item in opened:
+            if self.account:
+                item.scene = replace(item.scene, variables={"account": self.account, **item.scene.variables})
             await investigation.collect(item, seconds=self.seconds)
             case = investigation.judged(item).case
             if self.push:
@@ -140,6 +145,8 @@ class Verifier:
                 because = next((ground.text for ground in left.grounds if ground.value == "true"), "")
                 return False, f"{left.finding} is still {left.certainty.value}{f': {because}' if because else ''}"
             unread = self._unread([record for record in case.evidence if record.target.agrees(target.only("node"))])
+            if pulled and self.try_credentials:
+                unread = [probe for probe in unread if probe != "token.login"]
             if unread:
                 return (
                     False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-LAB = Path(__file__).resolve().parents[3] / "shared" / "lab" / "lab"
+from tests.live.repair import LAB, Bed
+
 NODE = "node1"
 
 
@@ -21,10 +23,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.live)
 
 
-def _missing(why: str) -> None:
+def _missing(why: str, up: str = "up --nodes 3") -> None:
     if os.environ.get("CI"):
         pytest.fail(f"the lab is needed in CI: {why}")
-    pytest.skip(f"the lab is not up ({why}); start it with: {LAB} up --nodes 3")
+    pytest.skip(f"the lab is not up ({why}); start it with: {LAB} {up}")
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +42,29 @@ def lab() -> Mapping[str, str]:
 
 
 @pytest.fixture(scope="session")
+def kinds(lab: Mapping[str, str]) -> Mapping[str, str]:
+    """Node to its kind: `containerd`, `k3s` or `rke2`, by the version that its kubelet reports."""
+    listed = subprocess.run(
+        [f"{lab['LAB_BIN']}/kubectl", "--kubeconfig", lab["KUBECONFIG"], "get", "nodes", "-o", "json"],
+        capture_output=True, text=True, timeout=30, check=True,
+    )  # fmt: skip
+    versions = {
+        item["metadata"]["name"]: item["status"]["nodeInfo"]["kubeletVersion"]
+        for item in json.loads(listed.stdout)["items"]
+    }
+    return {
+        node: next((kind for kind in ("k3s", "rke2") if f"+{kind}" in version), "containerd")
+        for node, version in versions.items()
+    }
+
+
+def wanted_kind(kinds: Mapping[str, str], kind: str) -> None:
+    """Without a node of this kind a test is skipped on a desk and fails in CI."""
+    if kind not in kinds.values():
+        _missing(f"it has no node of kind {kind}", f"down; {LAB} up --nodes 4 --node node4={kind}")
+
+
+@pytest.fixture(scope="session")
 def on_machine(lab: Mapping[str, str]) -> Callable[..., str]:
     """Run something in a machine of the lab, past SSH: `on_machine("node1", "cat", "/etc/hosts")`."""
 
@@ -49,6 +74,13 @@ def on_machine(lab: Mapping[str, str]) -> Callable[..., str]:
         ).stdout
 
     return run
+
+
+@pytest.fixture
+def bed(lab: Mapping[str, str], on_machine: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bed:
+    """The commands of a repair, with a journal of its own."""
+    monkeypatch.setenv("HARBORPILOT_STATE_DIR", str(tmp_path / "state"))
+    return Bed(lab, on_machine, tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.live.conftest import NODE
+
 pytestmark = pytest.mark.live
 
 LOGIN = ("robot$k8s-puller", "puller-secret-1")
@@ -74,7 +76,7 @@ class Bed:
 
     def failing(self) -> bool:
         return any(
-            row.get("state", {}).get("waiting", {}).get("reason") in ("ErrImagePull", "ImagePullBackOff")
+            row.get("state", {}).get("waiting", {}).get("reason", "ContainerCreating") != "ContainerCreating"
             for pod in self.pods()
             for row in pod["status"].get("containerStatuses", [])
         )
@@ -145,11 +147,10 @@ def _login_of(state: Path) -> tuple[str, str] | None:
     return user, password
 
 
-def deployment(bed: Bed, listed: list[str]) -> dict[str, Any]:
-    node = os.environ["LAB_NODES"].split()[-1]
+def deployment(bed: Bed, listed: list[str], image: str = "team/app:1.0") -> dict[str, Any]:
     spec = {
-        "nodeName": node, "terminationGracePeriodSeconds": 0, "tolerations": [{"operator": "Exists"}],
-        "containers": [{"name": "web", "image": f"{bed.host}/team/app:1.0", "imagePullPolicy": "Always"}],
+        "nodeName": NODE, "terminationGracePeriodSeconds": 0, "tolerations": [{"operator": "Exists"}],
+        "containers": [{"name": "web", "image": f"{bed.host}/{image}", "imagePullPolicy": "Always"}],
         **({"imagePullSecrets": [{"name": name} for name in listed]} if listed else {}),
     }  # fmt: skip
     return {
@@ -158,36 +159,79 @@ def deployment(bed: Bed, listed: list[str]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-CASES: dict[str, tuple[str, Callable[[Bed], list[dict[str, Any]]], list[str], bool]] = {
-    "missing": ("create-secret", lambda bed: [], ["pull"], True),
-    "newline": ("rewrite-secret", lambda bed: [secret("pull", docker(bed.host, *bed.login, newline=True))], ["pull"], False),
-    "opaque": ("recreate-secret-typed", lambda bed: [secret("pull", docker(bed.host, *bed.login), "Opaque")], ["pull"], False),
-    "wrong-type": ("recreate-secret-typed", lambda bed: [secret("pull", docker(bed.host, *bed.login), "kubernetes.io/dockercfg", ".dockercfg")], ["pull"], False),
-    "not-referenced": ("append-sa-secret", lambda bed: [secret("pull", docker(bed.host, *bed.login))], [], False),
-    "not-in-template": ("add-secret-to-template", lambda bed: [secret("pull", docker(bed.host, *bed.login))], [], False),
-}  # fmt: skip
+@dataclass(frozen=True)
+class Case:
+    fix: str
+    secret: Callable[[Bed], dict[str, Any]] | None
+    """The pull secret that is there."""
+    listed: tuple[str, ...] = ("pull",)
+    user: bool = False
+    """The right user name is given."""
+    password: bool = False
+    """User name and password are given."""
+    image: str = "team/app:1.0"
+
+
+CI = ("robot$team+ci", "ci-secret-1")
+"""May pull in its own project only."""
+
+CASES = {
+    "secret-missing": Case("create-secret", None, password=True),
+    "secret-newline": Case("rewrite-secret", lambda bed: secret("pull", docker(bed.host, *bed.login, newline=True))),
+    "secret-not-base64": Case(
+        "rewrite-secret", lambda bed: secret("pull", {"auths": {bed.host: {"auth": ":".join(bed.login)}}})
+    ),
+    "secret-wrong-host": Case(
+        "rewrite-secret", lambda bed: secret("pull", docker("registry.example.test", *bed.login)), password=True
+    ),
+    "secret-opaque": Case("recreate-secret-typed", lambda bed: secret("pull", docker(bed.host, *bed.login), "Opaque")),
+    "secret-wrong-type": Case(
+        "recreate-secret-typed",
+        lambda bed: secret("pull", docker(bed.host, *bed.login), "kubernetes.io/dockercfg", ".dockercfg"),
+    ),
+    "secret-not-referenced": Case(
+        "append-sa-secret", lambda bed: secret("pull", docker(bed.host, *bed.login)), listed=()
+    ),
+    "not-in-template": Case(
+        "add-secret-to-template", lambda bed: secret("pull", docker(bed.host, *bed.login)), listed=()
+    ),
+    "username-expanded": Case(
+        "rewrite-secret", lambda bed: secret("pull", docker(bed.host, "robot-puller", bed.login[1])), user=True
+    ),
+    "wrong-password": Case(
+        "rewrite-secret", lambda bed: secret("pull", docker(bed.host, bed.login[0], "of-before")), password=True
+    ),
+    "no-right": Case(
+        "rewrite-secret", lambda bed: secret("pull", docker(bed.host, *CI)), password=True, image="other/app:1.0"
+    ),
+    "proxy-no-right": Case(
+        "rewrite-secret", lambda bed: secret("pull", docker(bed.host, *CI)), password=True, image="quay/org/app:1.0"
+    ),
+}
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_broken_fixed_pulled_and_undone(name: str, bed: Bed, tmp_path: Path) -> None:
-    fix, items, listed, password = CASES[name]
-    bed.put(*items(bed), deployment(bed, listed))
+    case = CASES[name]
+    bed.put(*([case.secret(bed)] if case.secret else []), deployment(bed, list(case.listed), case.image))
     bed.wait("a failing pull", bed.failing)
     context = bed.kubectl("config", "current-context").strip()
     before = bed.facts()
     pod = bed.pods()[0]["metadata"]["name"]
-    more = ["--input", f"username={bed.login[0]}", "--password-stdin"] if password else []
-    stdin = f"{bed.login[1]}\n" if password else ""
+    more = ["--input", f"username={bed.login[0]}"] if case.user or case.password else []
+    secretly = ["--password-stdin"] if case.password else []
+    stdin = f"{bed.login[1]}\n" if case.password else ""
     file = tmp_path / "plan.json"
 
     bed.pilot(
-        "plan", "--fix", fix, "--target", f"workload/{bed.namespace}/{pod}", "--diff", "--plan-out", str(file), *more, code=3, stdin=stdin
+        "plan", "--fix", case.fix, "--target", f"workload/{bed.namespace}/{pod}", "--diff", "--plan-out", str(file), *more, *secretly,
+        code=3, stdin=stdin,
     )  # fmt: skip
     assert bed.facts() == before
     assert bed.login[1] not in file.read_text()
     assert file.stat().st_mode & 0o077 == 0
 
-    apply = ["apply", str(file), *more[2:]]
+    apply = ["apply", str(file), *secretly]
     bed.pilot(*apply, "--yes", code=5, stdin=stdin)
     bed.pilot(*apply, f"--write={context}", code=5, stdin=stdin)
     assert bed.facts() == before

@@ -500,6 +500,23 @@ def test_no_restart_into_a_broken_file() -> None:
     assert "not YAML" in plan_of("restart-k3s", material(nodes)).blocked
 
 
+async def test_tabs_that_indent_registries_yaml_become_spaces(tmp_path: Path) -> None:
+    text = f'# ours\nconfigs:\n  "{HOST}":\n    tls:\n\tca_file: /etc/ssl/ours.crt  # a\ttab that may stay\n'
+    nodes = several("n1", unit="k3s", release=K3S, files={REGISTRIES: text})
+    start = nodes.image()
+    plan = plan_of("write-registries-yaml", material(nodes), finding="k3s-registries-unparsable")
+    assert [change.kind for change in plan.changes] == ["node-file", "node-restart"]
+    assert any(check.state == "warn" and "tab" in check.text for check in plan.checks)
+    assert plan.changes[0].payload["text"] == text.replace("\tca_file", "        ca_file")
+    gateway = gateway_for(nodes, tmp_path)
+    await apply_plan(plan, gateway)
+    await gateway.undo(plan.id)
+    assert nodes.image() == start
+    # Where spaces alone do not make it readable nothing is guessed.
+    nodes = several("n1", unit="k3s", release=K3S, files={REGISTRIES: text + "mirrors: [\n"})
+    assert "not YAML" in plan_of("write-registries-yaml", material(nodes), finding="k3s-registries-unparsable").blocked
+
+
 async def test_a_file_that_the_runtime_does_not_accept_is_put_back(tmp_path: Path) -> None:
     row = ROWS["certs.d is not read"]
     nodes = built(row)

@@ -125,7 +125,7 @@ async def test_a_finding_that_still_stands_is_said_even_if_nothing_waits(monkeyp
     async def stands() -> tuple[bool, str]:
         return False, "it is still proven"
 
-    monkeypatch.setattr(Verifier, "probe", lambda self, plan, target: stands())
+    monkeypatch.setattr(Verifier, "probe", lambda self, plan, target, **more: stands())
     said = await checker(fixed, fixed.targets[0])
     assert (said.works, said.probe, said.event) == (False, False, True)
     assert "still proven" in said.note
@@ -167,6 +167,29 @@ async def test_evidence_that_cannot_be_read_again_is_no_good_end() -> None:
     )
 
 
+async def test_a_spent_try_of_a_credential_does_not_outweigh_pods_that_pulled() -> None:
+    from app.model.evidence import Evidence
+    from app.model.standing import Ground
+
+    kube = cluster()
+    fixed = await made(kube)
+    checker = verifier(kube, finding="robot-disabled")
+    tried = Ground("login.refused", "true", evidence=Evidence("token.login"), role="proof A")
+    checker.standing = replace(checker.standing, grounds=(tried,))
+    target = fixed.targets[0]
+    # Without consent nothing was tried, and without a pull nothing shows that it works.
+    assert (await checker.probe(fixed, target, pulled=True))[0] is False
+    checker.try_credentials = True
+    assert (await checker.probe(fixed, target))[0] is False
+    assert await checker.probe(fixed, target, pulled=True) == (True, "robot-disabled stands no more")
+    asked = Ground("robot.disabled", "true", evidence=Evidence("robot.api"), role="proof A")
+    checker.standing = replace(checker.standing, grounds=(tried, asked))
+    assert (await checker.probe(fixed, target, pulled=True)) == (
+        False,
+        "what had spoken for robot-disabled could not be read again: robot.api",
+    )
+
+
 def on_nodes() -> tuple[FakeKube, Material, Incident]:
     """Two replicas of one Deployment, on n1 and n2; both cannot pull."""
     kube = cluster()
@@ -200,7 +223,7 @@ async def test_a_canary_is_verified_by_the_pods_on_its_node_alone(monkeypatch: p
     async def gone() -> tuple[bool, str]:
         return True, ""
 
-    monkeypatch.setattr(Verifier, "probe", lambda self, plan, target: gone())
+    monkeypatch.setattr(Verifier, "probe", lambda self, plan, target, **more: gone())
     said = await checker(node_plan(), N1)
     assert (said.works, said.event, said.note) == (True, True, "apps/web-5d-x1 started")
     said = await checker(node_plan(), N2)
@@ -224,7 +247,7 @@ async def test_a_pod_made_again_on_another_node_tells_nothing_of_the_mended_one(
     async def gone() -> tuple[bool, str]:
         return True, ""
 
-    monkeypatch.setattr(Verifier, "probe", lambda self, plan, target: gone())
+    monkeypatch.setattr(Verifier, "probe", lambda self, plan, target, **more: gone())
     checker.retry = elsewhere
     said = await checker(node_plan(), N1)
     assert (said.works, said.event) == (True, None)
