@@ -292,7 +292,7 @@ def test_pods_that_run_say_nothing_of_a_push() -> None:
 
 
 def test_an_upload_waits_for_its_own_consent() -> None:
-    run = Investigation(BOOK)
+    run = Investigation(BOOK, World(SystemClock()))
     opened = run.fold(Ask(push=f"{HOST}/team/x:1"))[0]
     step = Step((), (), (), (), Collect((("upload.start", INCIDENT), ("token.login", INCIDENT))))
     assert run.price_of(opened, step) == ("upload.start", "token.login")
@@ -300,6 +300,13 @@ def test_an_upload_waits_for_its_own_consent() -> None:
     assert run.price_of(opened, step) == ("upload.start",)
     assert not opened.scene.try_upload
     run.consent(opened, ("upload.start",))
+    assert run.price_of(opened, step) == ()
+
+
+def test_where_nothing_can_be_tried_nothing_has_a_price() -> None:
+    run = Investigation(BOOK)
+    opened = run.fold(Ask(push=f"{HOST}/team/x:1"))[0]
+    step = Step((), (), (), (), Collect((("upload.start", INCIDENT), ("token.login", INCIDENT))))
     assert run.price_of(opened, step) == ()
 
 
