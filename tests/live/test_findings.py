@@ -44,7 +44,7 @@ def backoff_hides_cause(stage: Stage) -> Made:
     waiting = {"reason": "ImagePullBackOff", "message": f'Back-off pulling image "{image}"'}
     patch = {"status": {"containerStatuses": [{**status, "state": {"waiting": waiting}}]}}
     stage.kubectl("-n", SPACE, "patch", "pod", POD, "--subresource=status", "--type=merge", "-p", json.dumps(patch))
-    stage.kubectl("-n", SPACE, "delete", "events", "--all")
+    stage.kubectl("-n", SPACE, "delete", "events", f"--field-selector=involvedObject.name={POD}")
     return ()
 
 
