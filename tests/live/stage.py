@@ -102,7 +102,8 @@ class Stage:
     def file(self, machine: str, path: str, text: str | None) -> None:
         """Write a file, or take it away."""
         saved = f"/run/lab-test{path.replace('/', '_')}"
-        self.sh(machine, f"[ ! -e '{path}' ] || cp -p '{path}' '{saved}'")
+        # What a run that was killed had saved is the true one.
+        self.sh(machine, f"[ -e '{saved}' ] || [ ! -e '{path}' ] || cp -p '{path}' '{saved}'")
         self._undo.append((machine, f"rm -f '{path}'; [ ! -e '{saved}' ] || mv '{saved}' '{path}'", None))
         if text is None:
             self.sh(machine, f"rm -f '{path}'")
