@@ -218,9 +218,14 @@ async def repaired(
         fixing.gateway.unlock(built.context)
         verify = fixing.verifier(opened, standing, retry_pods=opened.scene.incident.action != "push", wait=WAIT)
         try:
-            await asyncio.gather(
-                _applied(fixing, plans[0], verify), *(_applied(fixing, one, _unasked) for one in plans[1:])
+            ends = await asyncio.gather(
+                _applied(fixing, plans[0], verify),
+                *(_applied(fixing, one, _unasked) for one in plans[1:]),
+                return_exceptions=True,
             )
+            for end in ends:
+                if end is not None:
+                    raise end
             seen()
         finally:
             # However it ended: what a repair has written is nothing that mending the fault would take away.
