@@ -217,11 +217,20 @@ async def repaired(
         fixing.settle = _hasty
         fixing.gateway.unlock(built.context)
         verify = fixing.verifier(opened, standing, retry_pods=opened.scene.incident.action != "push", wait=WAIT)
-        await asyncio.gather(
-            _applied(fixing, plans[0], verify), *(_applied(fixing, one, _unasked) for one in plans[1:])
-        )
-        seen()
-        await asyncio.gather(*(fixing.gateway.undo(one.id) for one in plans))
+        try:
+            ends = await asyncio.gather(
+                _applied(fixing, plans[0], verify),
+                *(_applied(fixing, one, _unasked) for one in plans[1:]),
+                return_exceptions=True,
+            )
+            for end in ends:
+                if end is not None:
+                    raise end
+            seen()
+        finally:
+            # However it ended: what a repair has written is nothing that mending the fault would take away.
+            begun = fixing.gateway.journal.plans()
+            await asyncio.gather(*(fixing.gateway.undo(one.id) for one in plans if one.id in begun))
         if not repair.left:
             assert bed.state(nodes) == before, "the undo left something"
     finally:

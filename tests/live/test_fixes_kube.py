@@ -165,8 +165,6 @@ class Case:
     secret: Callable[[Bed], dict[str, Any]] | None
     """The pull secret that is there."""
     listed: tuple[str, ...] = ("pull",)
-    user: bool = False
-    """The right user name is given."""
     password: bool = False
     """User name and password are given."""
     image: str = "team/app:1.0"
@@ -196,7 +194,7 @@ CASES = {
         "add-secret-to-template", lambda bed: secret("pull", docker(bed.host, *bed.login)), listed=()
     ),
     "username-expanded": Case(
-        "rewrite-secret", lambda bed: secret("pull", docker(bed.host, "robot-puller", bed.login[1])), user=True
+        "rewrite-secret", lambda bed: secret("pull", docker(bed.host, "robot-puller", bed.login[1])), password=True
     ),
     "wrong-password": Case(
         "rewrite-secret", lambda bed: secret("pull", docker(bed.host, bed.login[0], "of-before")), password=True
@@ -218,7 +216,7 @@ def test_broken_fixed_pulled_and_undone(name: str, bed: Bed, tmp_path: Path) -> 
     context = bed.kubectl("config", "current-context").strip()
     before = bed.facts()
     pod = bed.pods()[0]["metadata"]["name"]
-    more = ["--input", f"username={bed.login[0]}"] if case.user or case.password else []
+    more = ["--input", f"username={bed.login[0]}"] if case.password else []
     secretly = ["--password-stdin"] if case.password else []
     stdin = f"{bed.login[1]}\n" if case.password else ""
     file = tmp_path / "plan.json"
