@@ -60,7 +60,7 @@ async def test_advice_is_handed_to_nobody(tmp_path: Path) -> None:
 
 
 async def test_what_the_story_gives_is_put_in_and_counts(tmp_path: Path) -> None:
-    desk = await _at("ca-not-on-new-node", tmp_path)
+    desk = await _at("own-ca-unknown", tmp_path)
     view = await desk.plan("add-ca-file", "tls-ca-not-trusted")
     assert view.plan.changed
     assert not view.hands_over

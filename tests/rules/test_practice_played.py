@@ -50,7 +50,7 @@ NAMES = {
     "port-left-out": f"{DEPOT}:8443/library/tools:3.2",
 }
 PLAYED = {
-    "ca-not-on-new-node": "add-ca-file",
+    "own-ca-unknown": "add-ca-file",
     "ca-replaced": "add-ca-file",
     "ca-path-of-another-system": "add-ca-file",
     "certs-d-switched-off": "set-config-path",
