@@ -17,7 +17,7 @@ from tests.fakes.practice import book
 
 async def _at(scenario: str, folder: Path) -> Console:
     clock = SystemClock()
-    practice, make = _practice(folder, clock)
+    practice, make = _practice(folder, clock, book())
     desk = Console(
         book(), clock, folder, Investigation(book()), "", Mode.NOTHING, None, None, practice=practice, make_practice=make
     )  # fmt: skip
