@@ -90,7 +90,7 @@ exit 0
 """
 
 _RESTART = r"""
-[ "$(systemctl show -p NeedDaemonReload {unit} 2>/dev/null)" = NeedDaemonReload=no ] || systemctl daemon-reload
+systemctl daemon-reload
 r=$(systemctl restart {unit} 2>&1) || die 6 "$r
 $(journalctl -q --no-pager -n 15 -u {unit} 2>/dev/null)"
 n=0; good=0
@@ -157,7 +157,10 @@ class SshWriter:
         )
 
     async def restart(self, node: str, unit: str, seconds: int = 60) -> None:
-        """Restart a unit and wait until it has been active for three looks, a second apart."""
+        """Restart a unit and wait until it has been active for three looks, a second apart.
+
+        Its files are loaded anew in any case: of a drop-in that was put back with its old time systemd does not say so.
+        """
         await self._run(node, f"restart {unit}", _RESTART.format(unit=unit_of(unit), seconds=int(seconds)))
 
     async def run_trust_update(self, node: str) -> None:

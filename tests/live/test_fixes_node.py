@@ -43,7 +43,6 @@ RANCHER = {
     "k3s-key-mismatch": Row("rename-registry-key", restarts=True),
     "k3s-key-scheme": Row("rename-registry-key", restarts=True),
     "k3s-mirror-of-docker-io-other-name": Row("rename-registry-key", restarts=True),
-    "k3s-registries-yaml-broken": Row("write-registries-yaml", restarts=True),
     "k3s-auth-wrong-key": Row("set-node-auth", restarts=True),
     "k3s-registries-not-loaded": Row("restart-k3s", restarts=True),
     "rke2-http-insecure-skip-verify": Row("write-registries-yaml", restarts=True),
