@@ -57,6 +57,8 @@ class Repair:
     """The pusher's own account, with which an upload may be started and cancelled."""
     left: bool = False
     """Something of it cannot be undone, and the plan says so."""
+    kept: bool = False
+    """Not undone here: the test bed's Harbor has no way back for it, a real one has. Mending puts its settings back."""
     waves: bool = False
     """Node after node as in one plan; else a plan for each node, all at once, which saves time here."""
 
@@ -229,9 +231,9 @@ async def repaired(
             seen()
         finally:
             # However it ended: what a repair has written is nothing that mending the fault would take away.
-            begun = fixing.gateway.journal.plans()
+            begun = [] if repair.kept else fixing.gateway.journal.plans()
             await asyncio.gather(*(fixing.gateway.undo(one.id) for one in plans if one.id in begun))
-        if not repair.left:
+        if not (repair.left or repair.kept):
             assert bed.state(nodes) == before, "the undo left something"
     finally:
         await built.close()

@@ -14,7 +14,7 @@ PULLS = {
     "robot-expired": Repair("robot-extend", harbor=True, try_once=True),
     "robot-secret-rotated": Repair("robot-new-secret", harbor=True, left=True),
     "robot-push-only": Repair("robot-grant", harbor=True, try_once=True),
-    "user-no-role": Repair("project-add-member", harbor=True, try_once=True),
+    "user-no-role": Repair("project-add-member", harbor=True, try_once=True, kept=True),
     "proxy-credential-rotated": Repair(
         "endpoint-credential", {"username": "acme+harbor"}, "upstream-secret-2", harbor=True, left=True
     ),
