@@ -34,7 +34,7 @@ class ConfirmDialog(Dialog[bool]):
         with VerticalScroll(id="body", can_focus=False):
             yield Static(hanging(self.text, BODY_WIDTH), markup=False)
         if self.must_type:
-            yield Static(assemble("Type ", (self.must_type, "bold"), " to go on:"), markup=False)
+            yield Static(assemble("Type ", (self.must_type, "bold"), ", then enter twice, to go on:"), markup=False)
             box = Input(placeholder=self.must_type, id="name")
             box.cursor_blink = False
             yield box
