@@ -213,7 +213,7 @@ def _plan_restart(context: FixContext) -> FixPlan:
     return replace(
         plan,
         owner=owner,
-        risk=f"{plan.risk} {named(owner)} renders the Secret: the cause stays until the key is pinned there.".strip(),
+        risk=f"{plan.risk} {named(owner)} renders the Secrets: the cause stays until what differs is pinned there.".strip(),
     )
 
 
