@@ -83,7 +83,7 @@ def bed(lab: Mapping[str, str], on_machine: Callable[..., str], tmp_path: Path, 
     return Bed(lab, on_machine, tmp_path)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def core_pods(lab: Mapping[str, str]) -> Iterator[list[str]]:
     """Names of core pods in namespace harbor; they are started when they are not there, and ended afterwards."""
 
