@@ -8,6 +8,7 @@ from functools import partial
 from app.model.evidence import Evidence, Outcome, Value
 from app.model.material import Material
 from app.model.target import INCIDENT, Target
+from app.parsers.image_ref import parse_image
 from app.parsers.redact import redact
 from app.parsers.urls import is_placeholder
 from app.probes.base import Probe, Scene
@@ -173,7 +174,7 @@ def _read_pattern(material: Material, scene: Scene) -> Iterator[Evidence]:
     seen = look(material)
     tries = tries_of(seen, scene)
     facts: Facts = {}
-    rate, n, k = always(tries)
+    rate, n, k = always(tries, parse_image(scene.incident.image).name if scene.incident.image else "")
     if partly_done(seen):
         rate = False
     if rate is not None:

@@ -17,6 +17,8 @@ ENOUGH = 3
 """Pulls or logins that must all have failed before `always` is said."""
 ENOUGH_PUSHES = 5
 """The same for pushes: one push is many requests, so that a fault of one replica in two fails nearly every one."""
+_BEFORE = 5.0
+"""Seconds by which a node's clock may be behind the API server's."""
 _DENIED = frozenset({"harbor-unauthorized-push", "docker-access-denied", "credential-refused", "inner-registry-401"})
 _PARTLY = re.compile(r"^\s*[0-9a-f]{12}: Pushed\b|\bpushed blob: ", re.M)
 _LIMITS = (30.0, 60.0, 120.0, 180.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
@@ -77,8 +79,12 @@ def tries_of(seen: Seen, scene: Scene) -> list[Try]:
                 if reading.classified
             )
     ends = _ends(seen)
+    began = (scene.incident.since or 0.0) - _BEFORE
     for node, image, time, good in ends:
         reference = parse_image(image)
+        # What was pulled before it began belongs to another time, and maybe to another fault.
+        if time is not None and time < began:
+            continue
         if image and (not registry or same_host(reference.normalised_host, registry)):
             found.append(Try(f"node/{node}", reference.name, "pull", "", good, time))
     return found
@@ -108,11 +114,12 @@ def _host(attempt: Attempt) -> str:
     return parse_image(attempt.image).normalised_host if attempt.image else ""
 
 
-def always(tries: Sequence[Try]) -> tuple[bool | None, int, int]:
+def always(tries: Sequence[Try], image: str = "") -> tuple[bool | None, int, int]:
     """(fails always, n tries, k failed). False when the same thing at one place fails, works and fails again.
 
     A terminal shows a series, so there a failure behind a success is enough. The log of a node reaches back to before
-    the fault, so there it takes a failure before the success too. A repair and a break are not meant.
+    the fault, so there it takes a failure before the success too, of this very `image` (its name). A repair and a break
+    are not meant.
     """
     n = sum(item.times for item in tries)
     k = sum(item.times for item in tries if not item.good)
@@ -121,7 +128,8 @@ def always(tries: Sequence[Try]) -> tuple[bool | None, int, int]:
         series.setdefault((item.place, item.action, item.path), []).append(item.good)
     sometimes = any(
         _now_and_then(ends[ends.index(False) :] if place.startswith("node/") and False in ends else ends)
-        for (place, _, _), ends in series.items()
+        for (place, _, path), ends in series.items()
+        if not (image and place.startswith("node/") and path != image)
     )
     if sometimes:
         return False, n, k

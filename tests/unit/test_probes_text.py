@@ -126,6 +126,13 @@ def test_what_a_nodes_log_says_of_now_and_then(ends: list[tuple[str, bool]], say
     assert always(tries)[0] is says
 
 
+def test_another_image_that_came_and_went_says_nothing_of_this_one() -> None:
+    ends = [("tool", False), ("tool", True), ("tool", False), ("app", False), ("app", False)]
+    tries = [Try("node/n1", path, "pull", "", good, float(at)) for at, (path, good) in enumerate(ends)]
+    assert always(tries)[0] is False
+    assert always(tries, "app")[0] is None
+
+
 def test_refused_after_a_layer_went_through_is_not_always() -> None:
     part = "$ docker push h.example/t/a:1\n1f2e3d4c5b6a: Pushed\nunauthorized: unauthorized to access repository: t/a, action: push\n"
     assert facts_of({"out.txt": part * 5})["pattern.always"] is False
