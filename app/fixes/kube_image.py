@@ -8,7 +8,7 @@ from typing import Any, Final
 from app.errors import RefusedError
 from app.fixes.base import Fix, FixContext, Need, Right, at_pointer, digest_value
 from app.fixes.owners import owner_of_object
-from app.fixes.plans import Maker, image_of, kubectl_patch, make_plan, maker_of, owner_text, pods_of, right_check
+from app.fixes.plans import Maker, image_of, kubectl_patch, make_plan, makers_of, owner_text, pods_of, right_check
 from app.fixes.shown import diff_of
 from app.model.fix import Change, Check, FixPlan, Owner
 from app.parsers.image_ref import parse_image
@@ -68,20 +68,14 @@ def _plan_image(context: FixContext) -> FixPlan:
     image, wanted = image_of(context), _wanted(context)
     if parse_image(wanted).reference == parse_image(image).reference:
         raise RefusedError(f"{wanted} is the very image that fails", "Give the name that the registry has.")
-    makers: dict[str, tuple[Maker, list[str]]] = {}
-    bare: list[str] = []
-    for pod in pods_of(context):
-        maker = maker_of(context, pod)
-        if maker is None or not maker.pointer:
-            bare.append(pod.id)
-        else:
-            makers.setdefault(maker.path, (maker, []))[1].append(pod.id)
+    makers, without = makers_of(context, pods_of(context))
+    bare = [pod.id for pod in without]
     changes: list[Change] = []
     checks: list[Check] = []
     owner: Owner | None = None
     hand_off = ""
     for maker, pods in makers.values():
-        change = _change(maker, image, wanted, tuple(pods))
+        change = _change(maker, image, wanted, tuple(pod.id for pod in pods))
         if change is None:
             continue
         changes.append(change)

@@ -18,6 +18,7 @@ from app.fixes.plans import (
     kubectl_patch,
     make_plan,
     maker_of,
+    makers_of,
     owner_text,
     pods_of,
     right_check,
@@ -184,19 +185,6 @@ def _account_yaml(place: _List, after: Sequence[Mapping[str, Any]]) -> str:
 # --- pod template -------------------------------------------------------------------------------------------------
 
 
-def _makers(context: FixContext, pods: Sequence[Pod]) -> tuple[dict[str, tuple[Maker, list[Pod]]], list[Pod]]:
-    """Makers by path with their pods, and the pods that nothing makes."""
-    found: dict[str, tuple[Maker, list[Pod]]] = {}
-    bare = []
-    for pod in pods:
-        maker = maker_of(context, pod)
-        if maker is None or not maker.pointer:
-            bare.append(pod)
-        else:
-            found.setdefault(maker.path, (maker, []))[1].append(pod)
-    return found, bare
-
-
 def _template(maker: Maker, pods: Sequence[Pod]) -> _List:
     return _List(
         maker.item,
@@ -212,7 +200,7 @@ def _template(maker: Maker, pods: Sequence[Pod]) -> _List:
 
 def _plan_template(context: FixContext) -> FixPlan:
     pods = pods_of(context)
-    makers, bare = _makers(context, pods)
+    makers, bare = makers_of(context, pods)
     changes: list[Change] = []
     checks: list[Check] = []
     owner: Owner | None = None
@@ -297,7 +285,7 @@ def _need_drop(context: FixContext) -> tuple[Need, ...]:
 def _plan_drop(context: FixContext) -> FixPlan:
     pods = pods_of(context)
     name = bad_secret(context, pods)
-    makers, _ = _makers(context, pods)
+    makers, _ = makers_of(context, pods)
     places = [_template(maker, mine) for maker, mine in makers.values()] + _accounts(context, pods)
     changes: list[Change] = []
     checks: list[Check] = []

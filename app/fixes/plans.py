@@ -198,6 +198,19 @@ def maker_of(context: FixContext, pod: Pod) -> Maker | None:
     return found
 
 
+def makers_of(context: FixContext, pods: Sequence[Pod]) -> tuple[dict[str, tuple[Maker, list[Pod]]], list[Pod]]:
+    """Makers by path with their pods, and the pods that come from no template which can be changed."""
+    found: dict[str, tuple[Maker, list[Pod]]] = {}
+    bare = []
+    for pod in pods:
+        maker = maker_of(context, pod)
+        if maker is None or not maker.pointer:
+            bare.append(pod)
+        else:
+            found.setdefault(maker.path, (maker, []))[1].append(pod)
+    return found, bare
+
+
 def controller_of(item: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The reference that controls an object."""
     references = [one for one in (item.get("metadata") or {}).get("ownerReferences") or () if isinstance(one, Mapping)]
