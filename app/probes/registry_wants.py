@@ -112,7 +112,7 @@ def network(material: Material, scene: Scene) -> Iterable[Want]:
         mine = [seen.exchange for seen in registry.ours if seen.exchange.vantage == vantage]
         if not any(exchange.purpose == "ping" for exchange in mine) or _with_new_anchors(mine, anchors_name):
             yield Fetch(_get(f"https://{host}/v2/", vantage, "ping", anchors_pem, anchors_name))
-            asked = _mirror_hosts(material, scene, vantage)
+            asked = _mirror_hosts(material, scene, vantage) if registry.mirrors else []
             for mirror in registry.mirrors[:2]:
                 scheme = mirror.scheme or "https"
                 entry = next((one for there, one in asked if mirror.same(there)), None)

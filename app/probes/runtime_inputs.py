@@ -15,10 +15,10 @@ from app.parsers.dockerconfig import parse_dockerconfig
 from app.parsers.kube_objects import objects_of
 from app.parsers.split_url import urlsplit
 from app.parsers.urls import find_urls
-from app.parsers.x509 import read_bundle
+from app.parsers.x509 import Certificate, read_bundle
 from app.parsers.x509_verify import issued_by, may_sign, verify
 from app.probes.base import Scene
-from app.probes.registry_chains import chains
+from app.probes.registry_chains import SeenChain, chains
 from app.probes.registry_scene import registry_of
 from app.probes.runtime_files import NodeFiles, files_of
 from app.probes.runtime_setup import node_setup
@@ -141,25 +141,22 @@ def _judge_files(material: Material, scene: Scene, node: NodeSetup, found: dict[
         if not chain.certificates:
             continue
         endpoint = with_port(chain.target.get("host") or chain.host or scene.incident.registry or "", "https")
-        judged: dict[str, bool] = {}
-        for path, text in texts.items():
-            anchors = read_bundle(text)
-            if verify(chain.certificates, anchors, None).accepts or any(
-                issued_by(chain.certificates[-1], one) and may_sign(one) for one in anchors
-            ):
-                judged[path] = True
-            elif (
-                anchors
-                and chain.served is not None
-                and all(issued_by(one, anchor) is False for one in chain.certificates for anchor in anchors)
-            ) or (
-                anchors
-                and all(issued_by(chain.certificates[0], anchor) is False for anchor in anchors)
-                and len(chain.certificates) == 1
-            ):
-                judged[path] = False
+        # The same file lies on most nodes; it is judged once.
+        by_text = {text: _trusts(read_bundle(text), chain) for text in set(texts.values())}
+        judged = {path: trusts for path, text in texts.items() if (trusts := by_text[text]) is not None}
         view = found.get(endpoint, View())
         found[endpoint] = replace(view, speaks=view.speaks | {"https"}, trusted_by={**judged, **view.trusted_by})
+
+
+def _trusts(anchors: tuple[Certificate, ...], chain: SeenChain) -> bool | None:
+    """Whether these anchors accept a served chain; None where a link that was not seen could still decide it."""
+    served = chain.certificates
+    if verify(served, anchors, None).accepts or any(issued_by(served[-1], one) and may_sign(one) for one in anchors):
+        return True
+    if not anchors:
+        return None
+    strangers = all(issued_by(one, anchor) is False for one in served for anchor in anchors)
+    return False if strangers and (chain.served is not None or len(served) == 1) else None
 
 
 def _anchor_files(material: Material, node: str) -> dict[str, str]:
