@@ -31,7 +31,7 @@ class FormDialog(Dialog[T | None], Generic[T]):
         return ""
 
     def answer(self) -> T | None:
-        """What the fields say."""
+        """What the fields say; None where they say nothing yet, and the dialog stays."""
         raise NotImplementedError
 
     def body(self) -> ComposeResult:
@@ -65,7 +65,9 @@ class FormDialog(Dialog[T | None], Generic[T]):
             self.dismiss(None)
 
     def do_take(self) -> None:
-        self.dismiss(self.answer())
+        found = self.answer()
+        if found is not None:
+            self.dismiss(found)
 
 
 def text_box(id: str) -> TextArea:  # noqa: A002 - Textual's name

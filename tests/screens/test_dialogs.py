@@ -110,6 +110,8 @@ async def test_an_objection_needs_a_reason() -> None:
     assert answers == []
     _, answers = await answer(ObjectDialog(at.EVIDENCE), "up", "enter", *"no", "enter")
     assert answers == [(at.EVIDENCE[3], "no")]
+    _, answers = await answer(ObjectDialog(()), *"no", "enter")
+    assert answers == [], "nothing is chosen: the reason that was typed stays"
 
 
 async def test_copying_from_dialogs() -> None:
