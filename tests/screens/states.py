@@ -584,7 +584,7 @@ APPLY_FAILED = replace(
         *APPLYING.progress[4:],
     ),
     now_running="",
-    waiting_on="edge-a-02",
+    waiting_on=str(OLD_CA.targets[1]),
 )
 APPLY_DONE = replace(
     APPLYING,
