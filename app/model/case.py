@@ -9,6 +9,9 @@ from types import MappingProxyType
 from app.model.evidence import Evidence, Value
 from app.model.target import Target
 
+NOT_ASKED = "not asked yet"
+"""Why a fact is unknown that nobody has tried to read so far."""
+
 
 @dataclass(frozen=True, slots=True)
 class Incident:
@@ -56,5 +59,5 @@ class Case:
     objections: tuple[Objection, ...] = ()
     now: float = 0.0
     """The case's time: the newest trusted stamp; for a bundle its taken-at."""
-    unread: str = "not asked yet"
+    unread: str = NOT_ASKED
     """Why a fact is unknown for which no probe left a record."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from app.engine.advance import advance
-from app.model.case import Case
+from app.model.case import NOT_ASKED, Case
 from app.model.evidence import Evidence, Of, Outcome, Value
 from app.model.material import Material
 from app.model.standing import Certainty, Step
@@ -18,12 +18,9 @@ from app.probes.incidents import case_time, find_incidents
 from app.probes.registry_scene import stands_for_desk
 from app.rulebook.book import Rulebook
 
-NOT_ASKED = "not asked yet"
 NOT_IN_BUNDLE = "not in the bundle"
 TEXT_ALONE = "not asked, since only the text is judged"
-"""Why a fact is unknown that no probe tried to read, in the three ways to judge."""
-
-
+"""Why a fact is unknown that no probe tried to read, where it is not `NOT_ASKED`."""
 NO_ERROR_TEXT = "this is no error text that the rules know"
 """Said of a text for which no finding stands."""
 

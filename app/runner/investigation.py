@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from app.engine.advance import advance
-from app.model.case import Case, Objection
+from app.model.case import NOT_ASKED, Case, Objection
 from app.model.evidence import Evidence, Outcome
 from app.model.material import Document, Material
 from app.model.standing import Certainty, Collect, Done, Step
@@ -20,7 +20,7 @@ from app.probes.incidents import variables_again
 from app.probes.registry_push import upload_hosts, with_own_try
 from app.probes.registry_wants import tokens_again
 from app.rulebook.book import Rulebook
-from app.runner.assemble import NOT_ASKED, Ask, Judged, case_of, read_all, scenes
+from app.runner.assemble import Ask, Judged, case_of, read_all, scenes
 from app.runner.collect import Collector, Progress, World
 from app.runner.scan import Selection, scan
 

@@ -337,12 +337,15 @@ def _new_robot(state: State, given: Mapping[str, Any]) -> tuple[int, str]:
     return 201, json.dumps({"id": number, "name": name, "secret": secret, "expires_at": -1})
 
 
+def _refused(method: str, missing: str) -> tuple[int, str]:
+    """Why a call is not carried out: what it is about is not there, or this is not done to it."""
+    return (404, _said("NOT_FOUND", missing)) if missing else (405, _said("METHOD_NOT_ALLOWED", method))
+
+
 def _change_endpoint(state: State, method: str, number: str, given: Mapping[str, Any]) -> tuple[int, str]:
     endpoint = next((one for one in state.harbor.endpoints.values() if str(one.id) == number), None)
-    if endpoint is None:
-        return 404, _said("NOT_FOUND", f"registry {number} not found")
-    if method != "PUT":
-        return 405, _said("METHOD_NOT_ALLOWED", method)
+    if endpoint is None or method != "PUT":
+        return _refused(method, "" if endpoint else f"registry {number} not found")
     credential = given.get("credential") if isinstance(given.get("credential"), Mapping) else {}
     user = given.get("access_key", (credential or {}).get("access_key"))
     password = given.get("access_secret", (credential or {}).get("access_secret"))
@@ -354,10 +357,8 @@ def _change_endpoint(state: State, method: str, number: str, given: Mapping[str,
 
 def _change_project(state: State, method: str, name: str, given: Mapping[str, Any]) -> tuple[int, str]:
     project = _find_project(state, name)
-    if project is None:
-        return 404, _said("NOT_FOUND", f"project {name} not found")
-    if method != "PUT":
-        return 405, _said("METHOD_NOT_ALLOWED", method)
+    if project is None or method != "PUT":
+        return _refused(method, "" if project else f"project {name} not found")
     public = (given.get("metadata") or {}).get("public")
     if public is not None:
         project.public = str(public).lower() == "true"
@@ -366,10 +367,8 @@ def _change_project(state: State, method: str, name: str, given: Mapping[str, An
 
 def _change_quota(state: State, method: str, number: str, given: Mapping[str, Any]) -> tuple[int, str]:
     project = _find_project(state, number)
-    if project is None:
-        return 404, _said("NOT_FOUND", f"quota {number} not found")
-    if method != "PUT":
-        return 405, _said("METHOD_NOT_ALLOWED", method)
+    if project is None or method != "PUT":
+        return _refused(method, "" if project else f"quota {number} not found")
     project.quota = int((given.get("hard") or {}).get("storage", project.quota))
     return 200, ""
 
@@ -390,9 +389,7 @@ def _drop_member(state: State, method: str, name: str, number: int) -> tuple[int
     """`number` is the one that the list of members shows."""
     project = _find_project(state, name)
     users = dict(enumerate(sorted(project.members), 1)) if project is not None else {}
-    if project is None or number not in users:
-        return 404, _said("NOT_FOUND", f"member {number} of project {name} not found")
-    if method != "DELETE":
-        return 405, _said("METHOD_NOT_ALLOWED", method)
+    if project is None or number not in users or method != "DELETE":
+        return _refused(method, "" if number in users else f"member {number} of project {name} not found")
     del project.members[users[number]]
     return 200, ""
