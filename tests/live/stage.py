@@ -10,20 +10,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.live.conftest import LAB
 from tests.live.conftest import _missing as missing
+from tests.live.repair import LAB
 
 PULLER = ("robot$k8s-puller", "puller-secret-1")
 SPACE = "apps"
 POD = "finding"
 DATABASE = "/etc/lab/db/harbor.json"
-
-
-def command(*words: str) -> str:
-    """One command of the lab, with what it printed."""
-    done = subprocess.run([str(LAB), *words], capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def login(user: tuple[str, str] = PULLER) -> dict[str, str]:

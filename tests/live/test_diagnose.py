@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.conftest import LAB
+from tests.live.repair import command
 
 ROOT = Path(__file__).resolve().parents[2]
 ADMIN = ("--harbor-user", "admin", "--password-stdin")
@@ -156,13 +156,6 @@ BY_A_TRY = {"push-no-right", "push-wrong-password", "push-forwarded-proto", "pus
 """Told by a try of the push (test_push.py): the output alone does not part them."""
 OTHER_LAB = {"core-key-unknown"}
 """Takes a lab in the shape of Harbor 1.x (`lab up --harbor 1`)."""
-
-
-def command(*words: str) -> str:
-    """One command of the lab, with what it printed."""
-    done = subprocess.run([str(LAB), *words], capture_output=True, text=True, timeout=400, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def diagnose(lab: Mapping[str, str], *more: str) -> tuple[int, dict[str, Any]]:

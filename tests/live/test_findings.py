@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.live.stage import POD, PULLER, SPACE, Stage, command, login
+from tests.live.repair import command
+from tests.live.stage import POD, PULLER, SPACE, Stage, login
 
 ROOT = Path(__file__).resolve().parents[2]
 ADMIN = ("--harbor-user", "admin", "--password-stdin")

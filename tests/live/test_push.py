@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.live.conftest import LAB
-from tests.live.test_diagnose import BY_A_TRY, command
+from tests.live.repair import command
+from tests.live.test_diagnose import BY_A_TRY
 
 ROOT = Path(__file__).resolve().parents[2]
 PUSHER = ("ci-bot", "Bot-secret-1")

@@ -10,9 +10,10 @@ import pytest
 
 from app.files import load_rulebook
 from app.model.case import Incident
+from app.model.evidence import Evidence
 from app.model.fix import Change, FixPlan, Wave
 from app.model.material import Document, Material
-from app.model.standing import Certainty, Kind, Standing
+from app.model.standing import Certainty, Ground, Kind, Standing
 from app.model.target import Target
 from app.runner.collect import World
 from app.runner.verify import Verifier, pulled
@@ -152,15 +153,21 @@ def test_what_counts_as_pulled(status: dict[str, Any], expected: bool) -> None:
     assert pulled({"status": status}) is expected
 
 
-async def test_evidence_that_cannot_be_read_again_is_no_good_end() -> None:
-    from app.model.evidence import Evidence
-    from app.model.standing import Ground
+def proof(text: str, probe: str) -> Ground:
+    return Ground(text, "true", evidence=Evidence(probe), role="proof A")
 
+
+async def with_grounds(finding: str, *grounds: Ground) -> tuple[FixPlan, Verifier]:
+    """A plan, and a verifier of a finding that rested on these."""
     kube = cluster()
     fixed = await made(kube)
-    checker = verifier(kube, finding="core-token-key-mismatch")
-    spoke = Ground("token.kid: 2 values", "true", evidence=Evidence("token.anon"), role="proof A")
-    checker.standing = replace(checker.standing, grounds=(spoke,))
+    checker = verifier(kube, finding=finding)
+    checker.standing = replace(checker.standing, grounds=grounds)
+    return fixed, checker
+
+
+async def test_evidence_that_cannot_be_read_again_is_no_good_end() -> None:
+    fixed, checker = await with_grounds("core-token-key-mismatch", proof("token.kid: 2 values", "token.anon"))
     assert await checker.probe(fixed, fixed.targets[0]) == (
         False,
         "what had spoken for core-token-key-mismatch could not be read again: token.anon",
@@ -168,22 +175,15 @@ async def test_evidence_that_cannot_be_read_again_is_no_good_end() -> None:
 
 
 async def test_a_spent_try_of_a_credential_does_not_outweigh_pods_that_pulled() -> None:
-    from app.model.evidence import Evidence
-    from app.model.standing import Ground
-
-    kube = cluster()
-    fixed = await made(kube)
-    checker = verifier(kube, finding="robot-disabled")
-    tried = Ground("login.refused", "true", evidence=Evidence("token.login"), role="proof A")
-    checker.standing = replace(checker.standing, grounds=(tried,))
+    tried = proof("login.refused", "token.login")
+    fixed, checker = await with_grounds("robot-disabled", tried)
     target = fixed.targets[0]
     # Without consent nothing was tried, and without a pull nothing shows that it works.
     assert (await checker.probe(fixed, target, pulled=True))[0] is False
     checker.try_credentials = True
     assert (await checker.probe(fixed, target))[0] is False
     assert await checker.probe(fixed, target, pulled=True) == (True, "robot-disabled stands no more")
-    asked = Ground("robot.disabled", "true", evidence=Evidence("robot.api"), role="proof A")
-    checker.standing = replace(checker.standing, grounds=(tried, asked))
+    checker.standing = replace(checker.standing, grounds=(tried, proof("robot.disabled", "robot.api")))
     assert (await checker.probe(fixed, target, pulled=True)) == (
         False,
         "what had spoken for robot-disabled could not be read again: robot.api",
