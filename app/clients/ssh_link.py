@@ -506,7 +506,9 @@ def _agent_keys(hop: SshTarget) -> Iterator[tuple[paramiko.PKey, ...]]:
 
 def _trouble(error: Exception, hop: SshTarget) -> tuple[Outcome, str]:
     where = f"{hop.host}:{hop.port}"
-    if isinstance(error, TimeoutError) or "imeout" in str(error) or "timed out" in str(error):
+    # paramiko wraps what ended the wait for a banner, a time limit or a closed connection, into one and the same text.
+    late = isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError)
+    if late or "imeout" in str(error) or "timed out" in str(error):
         return Outcome.TIMED_OUT, f"no SSH answer from {where} in time"
     if isinstance(error, socket.gaierror):
         return Outcome.UNREACHABLE, f"the name {hop.host} is not known here: {error.strerror}"

@@ -23,6 +23,8 @@ ROWS: Final[tuple[Row, ...]] = (
     ("image-service-missing config-version", r"unsupported config version|expected containerd config version"),
     ("image-service-missing dropin-version", r"drop-in config version"),
     ("image-service-missing endpoints-failed", r"all endpoints failed"),
+    # The condition Ready of a node, told as "node N is not ready: …" and by `kubectl describe` (observed-nodes.md).
+    ("image-service-missing", r"(?:is not ready: ?|KubeletNotReady\s+)\[?(?:[^\]]*, )?container runtime is down"),
     ("sandbox-image", r"failed to get sandbox image"),
     ("pull-hangs", r"because of no progress in"),
     ("pull-hangs qps", r"pull QPS exceeded"),

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,8 @@ class Repair:
     """Something of it cannot be undone, and the plan says so."""
     kept: bool = False
     """Not undone here: the test bed's Harbor has no way back for it, a real one has. Mending puts its settings back."""
+    late: bool = False
+    """The pods have pulled by themselves before the product looks again, as the kubelet may at any time."""
     waves: bool = False
     """Node after node as in one plan; else a plan for each node, all at once, which saves time here."""
 
@@ -122,9 +125,9 @@ class Bed:
 
 
 def _settled(value: Any) -> Any:
-    """Without what Harbor itself writes: when something was changed, how much is stored."""
+    """Without what Harbor itself writes: when something was changed, how much is stored, whether an endpoint answers."""
     if isinstance(value, dict):
-        return {key: _settled(item) for key, item in value.items() if key not in ("update_time", "used")}
+        return {key: _settled(item) for key, item in value.items() if key not in ("update_time", "used", "status")}
     return value
 
 
@@ -219,6 +222,8 @@ async def repaired(
         fixing.settle = _hasty
         fixing.gateway.unlock(built.context)
         verify = fixing.verifier(opened, standing, retry_pods=opened.scene.incident.action != "push", wait=WAIT)
+        if repair.late:
+            verify = _after(partial(pulled_anew, bed), verify)
         try:
             ends = await asyncio.gather(
                 _applied(fixing, plans[0], verify),
@@ -265,19 +270,32 @@ async def _unasked(plan: FixPlan, target: Target) -> Verified:
     return Verified(works=True, note="the test looks itself")
 
 
+def _after(pulled: Callable[[tuple[str, ...]], None], verify: Verify) -> Verify:
+    """The same look, once new pods have started on the target's node."""
+
+    async def verified(plan: FixPlan, target: Target) -> Verified:
+        node = target.get("node")
+        assert node is not None
+        await asyncio.to_thread(pulled, (node,))
+        return await verify(plan, target)
+
+    return verified
+
+
 async def _hasty(seconds: float) -> None:
     await asyncio.sleep(seconds / HASTE)
 
 
 def pulled_anew(bed: Bed, nodes: tuple[str, ...]) -> None:
     """On each node a new pod gets its image and runs."""
-    old = {pod["metadata"]["uid"] for pod in bed.pods("-l", "web")}
-    bed.kubectl("-n", SPACE, "delete", "pods", "-l", "web", "--wait=false")
+    there = f"web in ({','.join(nodes)})"
+    old = {pod["metadata"]["uid"] for pod in bed.pods("-l", there)}
+    bed.kubectl("-n", SPACE, "delete", "pods", "-l", there, "--wait=false")
 
     def all_run() -> bool:
         return {
             pod["spec"]["nodeName"]
-            for pod in bed.pods("-l", "web")
+            for pod in bed.pods("-l", there)
             if pod["metadata"]["uid"] not in old and pod["status"]["phase"] == "Running"
         } == set(nodes)
 

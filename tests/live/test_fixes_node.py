@@ -25,7 +25,7 @@ ROWS = {
     "untrusted-ca": Row("add-ca-file", ca=True, waves=True),
     "cert-chain": Row("intermediate-in-ca-file", link=True),
     "http-vs-https": Row("http-host-entry"),
-    "config-stale": Row("restart-runtime", restarts=True),
+    "config-stale": Row("restart-runtime", restarts=True, late=True),
     "certs-dir-name": Row("rename-registry-key", tidy=True),
     "hosts-toml-broken": Row("write-hosts-toml"),
     "plugin-id": Row("rewrite-registry-section", restarts=True),
@@ -46,7 +46,7 @@ RANCHER = {
     "k3s-auth-wrong-key": Row("set-node-auth", restarts=True),
     "k3s-registries-not-loaded": Row("restart-k3s", restarts=True),
     "rke2-http-insecure-skip-verify": Row("write-registries-yaml", restarts=True),
-    "rke2-registries-not-loaded": Row("restart-k3s", restarts=True),
+    "rke2-registries-not-loaded": Row("restart-k3s", restarts=True, late=True),
 }
 COMMENT = "# kept by its owner"
 

@@ -174,6 +174,15 @@ async def test_evidence_that_cannot_be_read_again_is_no_good_end() -> None:
     )
 
 
+async def test_pods_that_started_by_themselves_leave_nobody_to_ask_about() -> None:
+    fixed, checker = await with_grounds("core-token-key-mismatch", proof("token.kid: 2 values", "token.anon"))
+    assert isinstance(checker.world.kube["workload"], FakeKube)
+    runs(checker.world.kube["workload"])
+    assert (await checker.probe(fixed, fixed.targets[0]))[0] is False
+    said = await checker(fixed, fixed.targets[0])
+    assert (said.works, said.probe, said.event) == (True, True, True)
+
+
 async def test_a_spent_try_of_a_credential_does_not_outweigh_pods_that_pulled() -> None:
     tried = proof("login.refused", "token.login")
     fixed, checker = await with_grounds("robot-disabled", tried)
@@ -268,6 +277,9 @@ def test_what_a_finding_says_of_other_nodes_does_not_count_for_a_target_on_one()
     assert narrowed is not None
     assert (narrowed.nodes, narrowed.pods) == (("n1",), ("apps/web-5d-x1",))
     assert only_at(incident, "n3", material) is None
+    started = only_at(replace(incident, nodes=(), pods=(), succeeded=True), "n1", material)
+    assert started is not None
+    assert started.nodes == ("n1",)
 
 
 def test_a_change_for_the_whole_registry_is_verified_by_all_pods() -> None:
