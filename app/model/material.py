@@ -42,6 +42,7 @@ class Material:
         self._documents: dict[str, Document] = {document.path: document for document in documents}
         self._sorted: list[str] | None = None
         self._nodes: list[str] | None = None
+        self._matched: dict[str, list[Document]] = {}
 
     def __iter__(self) -> Iterator[Document]:
         return iter(self._documents.values())
@@ -67,12 +68,16 @@ class Material:
 
     def glob(self, pattern: str) -> list[Document]:
         """Documents that were observed and exist, whose path matches a shell pattern (`*` crosses slashes), by path."""
-        fixed = pattern[: min((pattern.index(sign) for sign in "*?[" if sign in pattern), default=len(pattern))]
-        return [
-            self._documents[path]
-            for path in self._beginning(fixed)
-            if fnmatchcase(path, pattern) and self.text(path) is not None
-        ]
+        found = self._matched.get(pattern)
+        if found is None:
+            fixed = pattern[: min((pattern.index(sign) for sign in "*?[" if sign in pattern), default=len(pattern))]
+            found = [
+                self._documents[path]
+                for path in self._beginning(fixed)
+                if fnmatchcase(path, pattern) and self.text(path) is not None
+            ]
+            self._matched[pattern] = found
+        return list(found)
 
     def below(self, prefix: str) -> list[Document]:
         """Documents that were observed and exist, whose path begins like that, by path."""

@@ -7,7 +7,8 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from app.model.masked import MASK
 from app.model.material import Material
@@ -41,6 +42,9 @@ _STAGES = (
     ("answer", re.compile(r"\b(?:403|412|429|5\d\d) [A-Z]|toomanyrequests|unexpected media type|no match for platform|short read|failed to extract")),
     ("not-found", re.compile(r": not found|manifest unknown|\b404\b")),
 )  # fmt: skip
+_Places = Mapping[Any, tuple[int, Mapping[str, Any]]]
+_PODS: Final[WeakKeyDictionary[Material, dict[str | None, _Places]]] = WeakKeyDictionary()
+"""Of a material: image to node to the first pod there with its place in the list. Hundreds of nodes ask the same."""
 _CLIENT = re.compile(r"^\s*(?:\S*[$#] )?(?:sudo )?(ctr|nerdctl|docker|crictl)\b")
 
 
@@ -202,15 +206,9 @@ def _meta(item: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def pull_secrets(material: Material, scene: Scene, node: str) -> tuple[PullSecret, ...] | None:
     """Secrets of the failing pod in the order of its list; None where the pod or a listed Secret was not read."""
-    pods = [
-        pod for path in ("pod.json", "pods.json") for pod in _load(material, path) if pod.get("kind", "Pod") == "Pod"
-    ]
-    image = scene.incident.image
-    fitting = [pod for pod in pods if _uses(pod, image)] or pods
-    on_node = [pod for pod in fitting if _spec(pod).get("nodeName") in (node, None)] or fitting
-    if not on_node:
+    pod = _pod_on(material, scene.incident.image, node)
+    if pod is None:
         return None
-    pod = on_node[0]
     namespace = str(_meta(pod).get("namespace") or "default")
     listed = [
         str(item.get("name") or "") for item in _spec(pod).get("imagePullSecrets") or () if isinstance(item, dict)
@@ -232,6 +230,26 @@ def pull_secrets(material: Material, scene: Scene, node: str) -> tuple[PullSecre
             return None
         found.append(read)
     return tuple(found)
+
+
+def _pod_on(material: Material, image: str | None, node: str) -> Mapping[str, Any] | None:
+    """The first pod with this image on the node or not placed yet; failing that the first with the image, then any."""
+    by_image = _PODS.setdefault(material, {})
+    if image not in by_image:
+        by_image[image] = _places(material, image)
+    places = by_image[image]
+    here = [place for place in (places.get(node), places.get(None)) if place is not None] or list(places.values())
+    return min(here, key=lambda place: place[0])[1] if here else None
+
+
+def _places(material: Material, image: str | None) -> _Places:
+    pods = [
+        pod for path in ("pod.json", "pods.json") for pod in _load(material, path) if pod.get("kind", "Pod") == "Pod"
+    ]
+    found: dict[Any, tuple[int, Mapping[str, Any]]] = {}
+    for index, pod in enumerate([pod for pod in pods if _uses(pod, image)] or pods):
+        found.setdefault(_spec(pod).get("nodeName"), (index, pod))
+    return found
 
 
 def _spec(pod: Mapping[str, Any]) -> Mapping[str, Any]:

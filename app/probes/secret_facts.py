@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from app.model.masked import MASK
 from app.model.material import Material
@@ -29,6 +30,7 @@ _PLACEHOLDER: Final = re.compile(
     r"[\W_]*(?:redacted|masked|hidden|removed|censored|omitted|sanitized|x{3,}|\*{2,}|\.{3,}|…)[\W_]*", re.IGNORECASE
 )
 _NOT_FOUND: Final = re.compile(r'pod="?(?P<pod>[\w.-]+/[\w.-]+)"?.*?secret \\*"(?P<secret>[\w.-]+)\\*" not found')
+_MISSED: Final[WeakKeyDictionary[Material, set[tuple[str, str]]]] = WeakKeyDictionary()
 _MISSES: Final = ("none", "port", "case", "path", "ip-or-name", "hub-name", "other-host")
 
 
@@ -211,7 +213,14 @@ def lists_everywhere(objects: Objects, name: str) -> bool:
 
 
 def _missed(material: Material) -> set[tuple[str, str]]:
-    """(pod, secret) pairs that a kubelet did not find, by its log."""
+    """(pod, secret) pairs that a kubelet did not find, by its log. Each pod asks; the logs are read once."""
+    known = _MISSED.get(material)
+    if known is None:
+        known = _MISSED[material] = _read_missed(material)
+    return known
+
+
+def _read_missed(material: Material) -> set[tuple[str, str]]:
     found = set()
     for document in material.glob("nodes/*/kubelet.log"):
         for line in document.text.splitlines():

@@ -117,11 +117,11 @@ class Verifier:
         await investigation.scan()
         ask = Ask(push=self.incident.image, image=self.incident.image) if self.push else Ask()
         opened = [item for item in investigation.fold(ask) if self._same(item)]
-        if not opened and not self.push and self.incident.image:
-            # Where nothing fails any more, no pod leads to the image: it is asked about by its name.
-            opened = [
-                item for item in investigation.fold(Ask(image=self.incident.image)) if item.scene.incident.succeeded
-            ]
+        if not self.push:
+            opened = [item for item in opened if not item.scene.incident.succeeded]
+        if not opened and not self.push and node and self.incident.image:
+            # That its pods run already is no reason not to look at the node itself.
+            opened = investigation.fold(Ask(image=self.incident.image))
         if not self.standing.finding:
             return True, ""
         if not opened:
@@ -149,8 +149,6 @@ class Verifier:
             if left is not None:
                 because = next((ground.text for ground in left.grounds if ground.value == "true"), "")
                 return False, f"{left.finding} is still {left.certainty.value}{f': {because}' if because else ''}"
-            if pulled and item.scene.incident.succeeded:
-                continue  # nothing fails any more, so nobody is left to be asked about
             unread = self._unread([record for record in case.evidence if record.target.agrees(target.only("node"))])
             if pulled and self.try_credentials:
                 unread = [probe for probe in unread if probe != "token.login"]

@@ -61,10 +61,7 @@ def accused_at(plan: FixPlan, target: Target, standing: Standing, material: Mate
 
 
 def only_at(incident: Incident, node: str, material: Material) -> Incident | None:
-    """The incident as far as it is about this node; None where something fails, and nothing of it there (any more).
-
-    Where nothing fails anywhere the node is still asked: that its pods run already is no reason to look away.
-    """
+    """The incident as far as it is about this node; None where something fails, and nothing of it there (any more)."""
     if not incident.nodes:
         return replace(incident, nodes=(node,))
     if node not in incident.nodes:
