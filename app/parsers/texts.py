@@ -94,6 +94,8 @@ class TextReading:
     command: str = ""
     typed_scheme: str = ""
     names_image: str = ""
+    upload: str = ""
+    """A line above it that shows a push whose upload had begun."""
     joined_errors: bool = False
     location_differs: bool | None = None
     path_owner: str = ""
@@ -202,6 +204,7 @@ def read_text(
         command=above.command,
         typed_scheme=above.typed_scheme,
         names_image=_names(joined, image),
+        upload=above.upload if action == "push" else "",
         joined_errors=_JOINED.search(joined) is not None,
         location_differs=moved,
         path_owner=path_owner(joined, client, action),
@@ -275,6 +278,8 @@ def action_of(joined: str, url: UrlReading) -> str | None:
                  r"ImagePullBackOff|httpReadSeeker|failed to resolve (image|reference)|reading manifest|initializing source docker://|"
                  r"could not fetch content|no match(ing)? (for platform|manifest)|cannot be pulled|registering? layer|error pulling", joined, re.I):  # fmt: skip
         return "pull"
+    if re.search(r"\bdocker push\b", joined, re.I) and not re.search(r"\bpull", joined, re.I):
+        return "push"  # in an operator's own words
     return None
 
 

@@ -94,6 +94,7 @@ _NOISE = re.compile(
     r"Normal\s+(?:Scheduled|Pulling|Pulled|Created|Started)\b)"
 )
 _RETRYING = re.compile(r"^\s*(?:[0-9a-f]{12}: Retrying in|\S*\s*retrying )", re.I)
+_UPLOADS = re.compile(r"^\s*(?:(?:[0-9a-f]{12}: )?Pushing\s+(?:\[[=>]|[\d.]+ ?[kMGT]?B)|[0-9a-f]{12}: Pushed\s*$)")
 _SUCCESS = re.compile(
     r"Login Succeeded|Status: (?:Downloaded newer image|Image is up to date)|Image is up to date for|digest: sha256:[0-9a-f]+ size:|"
     r"^\S+@sha256:[0-9a-f]{64}$|Writing manifest to image destination|Successfully pulled image|^Pushed: \S+|Pushed image to|"
@@ -131,6 +132,8 @@ class Attempt:
     failures: tuple[Failure, ...] = ()
     succeeded: bool = False
     retries: int = 0
+    upload: str = ""
+    """The last line by which docker shows that bytes flow: it prints one only after the registry has let the upload begin."""
     started: float | None = None
     ended: float | None = None
     output: str = ""
@@ -211,6 +214,7 @@ def _attempt(command: str, lines: list[str]) -> Attempt:
         failures=failures,
         succeeded=_SUCCESS.search(output) is not None and not failures,
         retries=sum(1 for line in lines if _RETRYING.match(strip_stamp(line))),
+        upload=next((line.strip() for line in reversed(lines) if _UPLOADS.match(strip_stamp(line))), ""),
         started=times[0] if times else None,
         ended=times[-1] if times else None,
         output=output,

@@ -17,7 +17,7 @@ from app.model.material import Material
 from app.parsers.image_ref import hub_name, parse_image
 from app.parsers.redact import redact
 from app.parsers.signatures import Around
-from app.parsers.texts import Blob, meaning_of, read_blob
+from app.parsers.texts import Blob, TextReading, meaning_of, read_blob
 from app.parsers.texts_split import Attempt, without_colours
 from app.probes.accounts import account_of, arch_of
 from app.probes.hosts_known import is_proxied, mirrors_for
@@ -276,16 +276,17 @@ def _pasted(material: Material, seen: Seen, text: str, push: str | None, image: 
         seen, blobs=(("pasted", blob), *seen.blobs), bundle=replace(seen.bundle, action=action, image=asked)
     )
     incident, variables = _incident(material, pasted, group, push=push, asked=asked, many=False)
-    texts = tuple(
-        dict.fromkeys(
-            redact(f"{item.reading.command}\n{item.reading.message}" if item.reading.command and item.reading.command not in item.reading.message else item.reading.message).strip()
-            for item in group
-        )
-    )  # fmt: skip
+    texts = tuple(dict.fromkeys(_with_head(item.reading) for item in group))
     good = bool(blob.succeeded) and not group
     return replace(
         incident, texts=texts or ((redact(text).strip(),) if text.strip() and not good else ()), succeeded=good
     ), variables
+
+
+def _with_head(reading: TextReading) -> str:
+    """A message with what of the lines above it still tells when it is read again: the command, a sign that an upload had begun."""
+    head = [reading.command] if reading.command and reading.command not in reading.message else []
+    return redact("\n".join([*head, *([reading.upload] if reading.upload else []), reading.message])).strip()
 
 
 def is_binary(text: str) -> bool:

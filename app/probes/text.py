@@ -124,6 +124,8 @@ def _more(material: Material, scene: Scene, sighting: Sighting) -> Facts:
         facts["text.typed_scheme"] = reading.typed_scheme
     if reading.names_image:
         facts["text.names_image"] = reading.names_image
+    if reading.upload:
+        facts["text.upload_began"] = True
     if reading.location_differs is not None:
         facts["text.location_differs"] = reading.location_differs
     if reading.path_owner:
@@ -241,7 +243,14 @@ PROBES: tuple[Probe, ...] = (
     ),
     Probe(
         "text.more",
-        ("text.typed_scheme", "text.names_image", "text.joined_errors", "text.location_differs", "text.path_owner"),
+        (
+            "text.typed_scheme",
+            "text.names_image",
+            "text.joined_errors",
+            "text.location_differs",
+            "text.path_owner",
+            "text.upload_began",
+        ),
         partial(_each, "text.more", _more),
     ),
     Probe("text.realm", ("text.realm_placeholder",), partial(_each, "text.realm", _realm)),

@@ -138,6 +138,28 @@ def test_refused_after_a_layer_went_through_is_not_always() -> None:
     assert facts_of({"out.txt": part * 5})["pattern.always"] is False
 
 
+REFUSED = "unauthorized: unauthorized to access repository: t/a, action: push\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "began"),
+    [
+        ("1f2e3d4c5b6a: Pushing [=====>      ]  29.58MB/300MB", True),
+        ("Pushing [==================================================>]  13.99GB", True),
+        ("1f2e3d4c5b6a: Pushing  2.048kB", True),
+        ("1f2e3d4c5b6a: Pushed", True),
+        ("1f2e3d4c5b6a: Preparing", False),
+        ("1f2e3d4c5b6a: Layer already exists", False),
+        ("#12 pushing layers", False),
+    ],
+)
+@pytest.mark.parametrize("pasted", [False, True])
+def test_an_upload_that_began_shows_a_right_to_push(line: str, began: bool, pasted: bool) -> None:
+    blob = f"The push refers to repository [h.example/t/a]\n{line}\n{REFUSED}"
+    found = facts_of({}, text=blob) if pasted else facts_of({"out.txt": blob})
+    assert found.get("text.upload_began", False) is began
+
+
 def test_healthy_nodes_and_cached_images() -> None:
     items = [pod("x509: certificate signed by unknown authority"), running("web-2", "n2")]
     event = {
