@@ -19,7 +19,7 @@ ATTEMPT_PROBES = frozenset(
 """Probes that tell of the failing attempt itself; a proven fault masks what they say of later layers."""
 _KUBELET_ONLY = (1, 2)
 """Layers of the kubelet and its runtime interface, which a client's push or login never passes."""
-_CLIENTS = frozenset({"docker", "crane", "skopeo", "helm", "ours"})
+_CLIENTS = frozenset({"docker", "crane", "skopeo", "helm", "ours", "other"})
 _TEXT_PROBES = frozenset(
     {"text.parse", "text.url", "text.more", "text.realm", "text.role", "text.pattern", "image.parse", "account.parse"}
 )

@@ -28,7 +28,7 @@ _PUBLIC: Final = frozenset(
         "lscr.io", "cgr.dev", "xpkg.upbound.io", "docker.n8n.io", "registry.suse.com", "container-registry.oracle.com",
     }
 )  # fmt: skip
-_PUBLIC_SUFFIXES: Final = (".gcr.io", ".pkg.dev", ".docker.io", ".quay.io")
+_PUBLIC_SUFFIXES: Final = (".gcr.io", ".pkg.dev", ".docker.io", ".quay.io", ".azurecr.io", ".amazonaws.com")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ def is_internal(host: str) -> bool:
 
 
 def is_public(host: str) -> bool:
-    """One of the registries that the whole world uses."""
+    """One of the registries that the whole world uses, or of a cloud: run by others, under certificates of public authorities."""
     name = hub_name(bare_host(host))
     return name in _PUBLIC or name.endswith(_PUBLIC_SUFFIXES)
 

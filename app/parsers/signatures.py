@@ -41,7 +41,8 @@ _STATUS: Final = (
     re.compile(r"failed with status(?: code)?(?: \[[^\]]*\])?: (\d{3})\b", re.I),
     re.compile(r"\bstatus ?(?:code)?[:=]? ?(\d{3})\b", re.I),
     re.compile(r"http status code: (\d{3})\b", re.I),
-    re.compile(r"\b(\d{3}) (?:Unauthorized|Forbidden|Not Found|Bad Request|Precondition Failed|Request Entity Too Large|Too Many Requests|Internal Server Error|Bad Gateway|Service Unavailable|Service Temporarily Unavailable|Gateway Time-?out|Method Not Allowed|Temporary Redirect|Error\b)", re.I),
+    re.compile(r"invalid status code from registry (\d{3})\b"),
+    re.compile(r"\b(\d{3}) \(?(?:Unauthorized|Forbidden|Not Found|Bad Request|Precondition Failed|Request Entity Too Large|Too Many Requests|Internal Server Error|Bad Gateway|Service Unavailable|Service Temporarily Unavailable|Gateway Time-?out|Method Not Allowed|Temporary Redirect|Error\b)", re.I),
     re.compile(r"^\W*([45]\d\d)\W*(?:$|error\b|when\b|on\b|while\b)", re.I),
     re.compile(r"HTTP/[\d.]+ ([45]\d\d)\b"),
 )  # fmt: skip
@@ -166,7 +167,8 @@ def _status_words(tags: dict[str, None], joined: str, around: Around, where: Url
     body = _BODY_OF.search(joined)
     push = around.action == "push"
     token = where.path_kind == "token"
-    server = _SERVER.search(joined) is not None and not (
+    engine = re.sub(r"\b5\d\d Server Error(?: for http\S*)?: Internal Server Error(?= ?\()", "", joined)
+    server = _SERVER.search(engine) is not None and not (
         {"rate", "upload-broken"} & tags.keys() and status not in range(500, 600)
     )
     if server and "connect-refused" not in tags:
@@ -176,7 +178,7 @@ def _status_words(tags: dict[str, None], joined: str, around: Around, where: Url
         if around.action == "login" or (token and status is not None and status >= 500):
             tags["token-broken"] = None
     html = re.search(r"invalid character '<'", joined) is not None
-    if html and (body is None or body["status"] in ("200", "404", "405")):
+    if html and (body is None or body["status"] in ("200", "404") or (body["status"] == "405" and not push)):
         tags.update(dict.fromkeys(("token-not-json", "token-html")))
     if body and body["status"] == "403":
         tags["forbidden"] = None
@@ -254,7 +256,7 @@ def _realm(tags: dict[str, None], joined: str, around: Around, where: UrlReading
         outer_scheme, _, rest = outer[0].partition("://")
         outer_host = rest.partition("/")[0]
     own = own or outer_host
-    elsewhere = not own or not same_host(own, where.host, where.scheme)
+    elsewhere = (not own and not (tags.keys() & TLS)) or (bool(own) and not same_host(own, where.host, where.scheme))
     if elsewhere or (outer_scheme and outer_scheme.lower() != where.scheme) or (where.scheme == "http"):
         tags["realm-dial-failure"] = None
 

@@ -39,6 +39,8 @@ _CONTAINERD = re.compile(
 )
 _CRIO = re.compile(r"initializing source docker://|reading manifest \S+ in |pinging container registry|Error reading manifest|Mirrors also failed|copying system image|parsing image configuration|Source image rejected|SignatureValidationFailed")  # fmt: skip
 _DOCKER = re.compile(r"Error response from daemon|^docker: |The push refers to|login attempt to |Error saving credentials|error pulling image configuration|may require 'docker login'|^FATA\[\d+\] (Error response|Failed to upload)|failed to register layer")  # fmt: skip
+# The kubelet hands on what dockershim or cri-dockerd heard from the daemon: nobody typed anything there.
+_OVER_CRI = re.compile(r'^(?:\S+\.go:\d+\] )?(?:Failed to pull image "|Pull image "[^"]*" failed: |Failed to inspect image "|image pull failed for |Back-off pulling image ")|^\[?rpc error: code = \w+ desc = Error response from daemon|failed pulling image "')  # fmt: skip
 _SKOPEO = re.compile(r"(trying to reuse blob|writing blob: |initiating layer upload|writing manifest: uploading|copying image: |Error initializing source docker://)")  # fmt: skip
 _CRANE = re.compile(r"^(Error: )?(retrying )?(GET|HEAD|POST|PUT|PATCH) https?://|UNAUTHORIZED: .*\[map\[|HEAD responses have no body|^Error: (Get|Head|Patch|Put|Post) \"https?://")  # fmt: skip
 _OTHER = re.compile(r"error checking push permissions|failed to solve|failed to push \S+: |\[ERROR ImagePull\]|buildkit|com\.google\.cloud\.tools\.jib|PKIX")  # fmt: skip
@@ -250,6 +252,8 @@ def client_of(joined: str, tool: str, source: str) -> str | None:
             if "docker://" in joined and "trying" in joined
             else "crio"
         )
+    if not tool and _OVER_CRI.search(joined) and _DOCKER.search(joined):
+        return "kubelet"
     if _DOCKER.search(joined):
         return "docker"
     if _CONTAINERD.search(joined) or tool == "crictl":
@@ -268,7 +272,7 @@ def action_of(joined: str, url: UrlReading) -> str | None:
     if url.path_kind == "upload" or re.search(
         r"action: push|The push refers to|writing blob: |writing manifest: uploading|blob upload|"
         r"will exceed the configured upper limit|configured as immutable|push artifact to a proxy|"
-        r"error checking push|failed to push|Failed to upload|pushing image|cannot be overwritten|completing upload|Request Entity Too Large|"
+        r"error checking push|failed to push|Failed to upload|pushing image|cannot be overwritten|completing upload|Request Entity Too Large|uploadArtifacts|write_package|Write organization package|"
         r"http\.request\.method=(PUT|PATCH|POST)",
         joined,
         re.I,

@@ -112,6 +112,7 @@ _DOCKER_PUSH = re.compile(
 _DOCKER_PULL = re.compile(
     r"^\s*[0-9a-f]{12}: (?:Pulling|Pull complete|Download|Extracting|Verifying|Already exists)|: Pulling from ", re.M
 )
+_PODMAN_PULL = re.compile(r"^\s*Trying to pull \S+\.\.\.", re.M)  # CRI-O does without these words
 _PUSH_REPO = re.compile(r"The push refers to (?:a )?repository \[(?P<repo>[^\]]+)\]|Pushing repository (?P<old>\S+) ")
 _LIMIT: Final = 6000
 """Lines read of one blob, from its end."""
@@ -199,6 +200,8 @@ def _attempt(command: str, lines: list[str]) -> Attempt:
         not tool and re.search(r"^\s*Step \d+(/\d+)? : [A-Z]+ ", output, re.M)
     ):
         tool, action = "docker", "pull"
+    elif not tool and _PODMAN_PULL.search(output):
+        tool, action = "podman", "pull"
     repository = _PUSH_REPO.search(output)
     if repository and not image:
         image = repository["repo"] or repository["old"] or ""
@@ -223,8 +226,7 @@ def _attempt(command: str, lines: list[str]) -> Attempt:
 
 # A user name in double quotes or bare, with a `$` that the shell takes for a variable.
 _EXPANDED = re.compile(
-    r"""(?:-u|--username|--docker-username)[ =](?:"[^"']*(?<!\\)\$[A-Za-z_{][^"]*"|[^\s'"\\]*\$[A-Za-z_{]\S*)"""
-    r"""|--creds[ =](?:"[^"']*(?<!\\)\$[A-Za-z_{][^"]*"|[^\s'"\\]*\$[A-Za-z_{]\S*)"""
+    r"""(?:-u|--username|--docker-username|--creds)[ =](?:"[A-Za-z_][\w.-]*(?<!\\)\$[A-Za-z_{][^"]*"|[A-Za-z_][\w.-]*\$[A-Za-z_{]\S*)"""
 )
 
 
@@ -352,7 +354,11 @@ def _goes_on(line: str, last: str, wrapped: bool, in_table: bool) -> bool:
     """Whether a line belongs to the message above it."""
     if wrapped or in_table:
         return wrapped
-    if _STARTS.match(line) or _RETRYING.match(line):
+    if (
+        _STARTS.match(line)
+        or _RETRYING.match(line)
+        or re.match(r"\s*(?:\([\w.-]+\) )?(?:\S{0,60}[#$%➜❯]|PS [A-Z]:\\\S*>)\s+\S", line)
+    ):
         return False
     body = line.lstrip().startswith(("<", "{"))
     return bool(_CODE_LINE.match(line)) or body or not _complete(last) or not _tells(line)

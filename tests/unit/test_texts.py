@@ -6,7 +6,7 @@ import pytest
 
 from app.parsers.texts import EVENT, fold, meaning_of, read_blob, read_text
 from app.parsers.texts_lines import log_entry, read_time
-from app.parsers.texts_split import read_command, split_attempts
+from app.parsers.texts_split import read_command, shell_expands, split_attempts
 
 PUSH = """ci@runner:~$ docker login -u robot$ci http://h.example:8080
 Login Succeeded
@@ -175,3 +175,47 @@ def test_path_owner() -> None:
 @pytest.mark.parametrize("blob", ["", "\n\n", "\x00\xff", "{" * 5000, 'msg="' * 500, "[" * 3000, "$ docker push 'x"])
 def test_odd_input_never_raises(blob: str) -> None:
     read_blob(blob, fallback=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "client"),
+    [
+        ('Failed to pull image "h.example/a:1": rpc error: code = Unknown desc = Error response from daemon: manifest unknown', "kubelet"),
+        ("rpc error: code = Unknown desc = Error response from daemon: Get https://h.example/v2/: x509: unknown", "kubelet"),
+        ("Error response from daemon: manifest for h.example/a:1 not found: manifest unknown", "docker"),
+        ("docker: Error response from daemon: pull access denied for a", "docker"),
+    ],
+)  # fmt: skip
+def test_what_a_node_heard_from_its_daemon_is_no_command_of_anybodys(text: str, client: str) -> None:
+    assert read_text(text).client == client
+
+
+@pytest.mark.parametrize(
+    ("words", "damaged"),
+    [
+        ("-u robot$ci", True),
+        ('-u "robot$team+ci"', True),
+        ("-u 'robot$ci'", False),
+        ("-u $CI_REGISTRY_USER", False),
+        ('-u "$USER"', False),
+        ('--docker-username="${REG_USER}"', False),
+    ],
+)
+def test_a_name_that_is_a_variable_is_not_damaged_by_the_shell(words: str, damaged: bool) -> None:
+    assert shell_expands(f"docker login {words} -p x h.example") is damaged
+
+
+def test_a_prompt_ends_the_message_above_it() -> None:
+    blob = read_blob(
+        "$ docker pull h.example/a:1\nError response from daemon: Get https://h.example/v2/: dial tcp 10.0.0.1:443: i/o timeout\n(base) ➜ ls -l\n"
+    )
+    assert [reading.message for reading in blob.readings] == [
+        "Error response from daemon: Get https://h.example/v2/: dial tcp 10.0.0.1:443: i/o timeout"
+    ]
+
+
+def test_podman_pulls_are_of_an_operator() -> None:
+    (reading,) = read_blob(
+        "Trying to pull h.example/t/a:1...\nError: initializing source docker://h.example/t/a:1: reading manifest 1 in h.example/t/a: unauthorized: no"
+    ).readings
+    assert (reading.client, reading.action) == ("other", "pull")
