@@ -86,6 +86,11 @@ _DB: Final = re.compile(
 _LDAP: Final = re.compile(
     r"LDAP Result Code|ldap.*(?:dial|bind|network error|timeout)|Not found an entry", re.IGNORECASE
 )
+# The server itself is missing: result codes of the client's own side, of a busy or stopped server, or the dial. A refused
+# password (49) is no such thing.
+_LDAP_UNREACHABLE: Final = re.compile(
+    r"LDAP Result Code (?:200|51|52|81|85|91)\b|ldap connection fail|ldap.*dial tcp", re.IGNORECASE
+)
 _EXPIRED: Final = re.compile(r"token is expired(?: by (?P<by>[\dhms.µn]+))?", re.IGNORECASE)
 _ROBOT_TOKEN: Final = re.compile(r"failed to decrypt robot token, (?P<why>.+)")
 _FALLBACK: Final = re.compile(
@@ -146,6 +151,8 @@ def _tags(line: LogLine, robot_expiry: set[str]) -> Iterator[Said]:
         yield Said("db", line)
     if _LDAP.search(text):
         yield Said("ldap-refused", line)
+    if _LDAP_UNREACHABLE.search(text):
+        yield Said("ldap-unreachable", line)
     if _QUAY.search(text) and _UPSTREAM_WORDS.search(text + line.place):
         yield Said("quay-json", line)
     key = _KEY_PATH.search(text)

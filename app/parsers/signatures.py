@@ -64,6 +64,11 @@ _LOG_REFUSAL: Final = (
         "harbor-unauthorized",
     ),
 )
+# What Harbor meets at its LDAP server (client-side result codes of LDAP, or the dial itself): the rest of such a line is
+# about that server, and all that a client sees of it is a refused login.
+_LDAP_UNREACHABLE = re.compile(
+    r"(?:LDAP Result Code (?:200|51|52|81|85|91)\b|\bldap connection fail|\bldaps?://\S+ [^\n]*?dial tcp)[^\n]*", re.I
+)
 _BARE_CA_FILE = re.compile(r"^(open \S+\.(crt|pem|cert|cer|key): )?no such file or directory\.?$", re.I)
 
 
@@ -123,10 +128,10 @@ def read_status(text: str) -> int | None:
 
 def read_tags(text: str, around: Around = NOTHING, url: UrlReading | None = None) -> tuple[str, ...]:
     """Tags of one failing text, in the order of the table; `unclassified` where no symptom's marker is in it."""
-    flat = flatten(text)
+    flat, behind_login = _LDAP_UNREACHABLE.subn("", flatten(text))
     joined = one_line(flat)
     where = failing_url(joined) if url is None else url
-    tags: dict[str, None] = {}
+    tags: dict[str, None] = {"login-refused": None} if behind_login else {}
     for names, pattern, unless in _COMPILED:
         if (pattern.search(flat) or pattern.search(joined)) and not (unless and unless.search(joined)):
             tags.update(dict.fromkeys(names))

@@ -183,6 +183,16 @@ def test_context_decides() -> None:
     assert "login-refused" in read_tags(f'Get "https://h.example/v2/": {plain}', Around("login", "docker"))
 
 
+def test_what_harbor_meets_at_its_ldap_server_is_no_network_of_the_node() -> None:
+    log = 'ldap connection fail: LDAP Result Code 200 "Network Error": dial tcp: lookup dir.example: no such host'
+    assert read_tags(log) == ("login-refused",)
+    assert read_tags("ldaps://dir.example:636 dial tcp 192.0.2.9:636: connect: connection refused") == (
+        "login-refused",
+    )
+    assert "timed-out" in read_tags(f'{log}\nGet "https://h.example/v2/": dial tcp 192.0.2.1:443: i/o timeout', PULL)
+    assert "timed-out" in read_tags('Get "https://ldap.example/v2/": dial tcp 192.0.2.1:443: i/o timeout', PULL)
+
+
 @pytest.mark.parametrize(
     ("text", "status"),
     [
