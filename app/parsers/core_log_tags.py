@@ -70,6 +70,8 @@ _PLAIN: Final = tuple(
         (r"Unexpected error when creating the token", "token-unmakable"),
         (r"unable to get PrivateKey from PEM type: PRIVATE KEY", "token-unmakable-pkcs8"),
         (r"invalid CSRF key length", "csrf-length"),
+        # `context canceled` and `unexpected EOF` behind `proxy error` are the client's doing.
+        (r"http: proxy error: dial tcp", "registry-unreachable"),
         (r"too many failed login attempts", "upstream-refused-login"),
         (
             r"failed to get the session store|failed to save value to cache|redis: connection pool|dial tcp \S+:6379",
@@ -80,7 +82,7 @@ _PLAIN: Final = tuple(
 
 _DB: Final = re.compile(
     r"failed to connect to [`'\"]?(?:host=\S+ )?user=\S+ database=|failed to run SQL|dial tcp \S+:5432"
-    r"|too many clients already|too many connections for role|remaining connection slots are reserved|SQLSTATE (?:08|53300|57P03)",
+    r"|too many clients already|too many connections\b|remaining connection slots are reserved|SQLSTATE (?:08|53300|57P03)",
     re.IGNORECASE,
 )
 _LDAP: Final = re.compile(

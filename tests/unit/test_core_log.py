@@ -60,6 +60,8 @@ PROXY = "[ERROR] [/server/middleware/repoproxy/proxy.go:217]: failed to proxy ma
         ('[WARNING] [/core/auth/ldap/ldap.go:58]: ldap connection fail: LDAP Result Code 81 "Server Down": x', ["ldap-refused", "ldap-unreachable"]),
         ('[WARNING] [/core/auth/ldap/ldap.go:88]: Failed to bind user, username: anna, error: LDAP Result Code 49 "Invalid Credentials": 80090308', ["ldap-refused"]),
         ("[FATAL] [/server/middleware/csrf/csrf.go:33]: invalid CSRF key length from the environment. Please ensure the key length is 32 characters", ["csrf-length"]),
+        ("http: proxy error: dial tcp 192.0.2.9:5000: connect: no route to host", ["registry-unreachable"]),
+        ("[ERROR] [token.go:48]: failed to get it, error: Error 1040: Too many connections", ["db"]),
         ("Too many failed login attempts for this username or IP address", ["upstream-refused-login"]),
     ],
 )  # fmt: skip
