@@ -43,7 +43,10 @@ _PLAIN: Final = tuple(
         (r"read-only file system", "erofs"),
         (r"SignatureDoesNotMatch|InvalidAccessKeyId|\bAccessDenied\b", "s3-login"),
         (r"RequestTimeTooSkewed", "s3-clock"),
-        (r"panic: (?i:no \w+ parameter provided|invalid region provided)|StorageDriver not registered", "storage-config"),
+        (
+            r"panic: (?i:no \w+ parameter provided|invalid region provided)|StorageDriver not registered",
+            "storage-config",
+        ),
         (r"redis: error connecting|\bNOAUTH\b|\bWRONGPASS\b|\bERR AUTH\b", "redis"),
         (r"client disconnected during blob (?:PATCH|PUT)", "disconnect"),
     )

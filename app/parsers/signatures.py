@@ -204,7 +204,9 @@ def _status_words(tags: dict[str, None], joined: str, around: Around, where: Url
         tags["forbidden"] = None
     if (status == 405 and push) or (push and re.search(r"method not allowed", joined, re.I)):
         tags.update(dict.fromkeys(("harbor-says-why", "method-not-allowed")))
-    if status == 403 and not ({"harbor-says-why", "token-refused", "no-credential-sent", "proxy-text", "push-storage-error"} & tags.keys()):
+    if status == 403 and not (
+        {"harbor-says-why", "token-refused", "no-credential-sent", "proxy-text", "push-storage-error"} & tags.keys()
+    ):
         tags["forbidden"] = None
     if (
         re.search(r"looking for beginning of value", joined)
