@@ -70,6 +70,8 @@ _PLAIN: Final = tuple(
         (r"Unexpected error when creating the token", "token-unmakable"),
         (r"unable to get PrivateKey from PEM type: PRIVATE KEY", "token-unmakable-pkcs8"),
         (r"invalid CSRF key length", "csrf-length"),
+        # `context canceled` and `unexpected EOF` behind `proxy error` are the client's doing.
+        (r"http: proxy error: dial tcp", "registry-unreachable"),
         (r"too many failed login attempts", "upstream-refused-login"),
         (
             r"failed to get the session store|failed to save value to cache|redis: connection pool|dial tcp \S+:6379",
@@ -80,11 +82,16 @@ _PLAIN: Final = tuple(
 
 _DB: Final = re.compile(
     r"failed to connect to [`'\"]?(?:host=\S+ )?user=\S+ database=|failed to run SQL|dial tcp \S+:5432"
-    r"|too many clients already|too many connections for role|remaining connection slots are reserved|SQLSTATE (?:08|53300|57P03)",
+    r"|too many clients already|too many connections\b|remaining connection slots are reserved|SQLSTATE (?:08|53300|57P03)",
     re.IGNORECASE,
 )
 _LDAP: Final = re.compile(
     r"LDAP Result Code|ldap.*(?:dial|bind|network error|timeout)|Not found an entry", re.IGNORECASE
+)
+# The server itself is missing: result codes of the client's own side, of a busy or stopped server, or the dial. A refused
+# password (49) is no such thing.
+_LDAP_UNREACHABLE: Final = re.compile(
+    r"LDAP Result Code (?:200|51|52|81|85|91)\b|ldap connection fail|ldap.*dial tcp", re.IGNORECASE
 )
 _EXPIRED: Final = re.compile(r"token is expired(?: by (?P<by>[\dhms.µn]+))?", re.IGNORECASE)
 _ROBOT_TOKEN: Final = re.compile(r"failed to decrypt robot token, (?P<why>.+)")
@@ -146,6 +153,8 @@ def _tags(line: LogLine, robot_expiry: set[str]) -> Iterator[Said]:
         yield Said("db", line)
     if _LDAP.search(text):
         yield Said("ldap-refused", line)
+    if _LDAP_UNREACHABLE.search(text):
+        yield Said("ldap-unreachable", line)
     if _QUAY.search(text) and _UPSTREAM_WORDS.search(text + line.place):
         yield Said("quay-json", line)
     key = _KEY_PATH.search(text)

@@ -64,8 +64,9 @@ class ImageRef:
 
     @property
     def project(self) -> str:
-        """First part of the repository."""
-        return self.path.partition("/")[0]
+        """First part of the repository; empty where the path has no other."""
+        project, slash, _ = self.path.partition("/")
+        return project if slash else ""
 
     @property
     def has_port(self) -> bool:

@@ -38,11 +38,16 @@ _PLAIN: Final = tuple(
     for pattern, tag in (
         (r"\binvalid secret\b", "upload-secret"),
         (r"token signed by untrusted key", "untrusted-key"),
-        (r"no space left on device", "enospc"),
+        (r"no space left on device|disk quota exceeded|AccountSizeOverQuota|XMinioStorageFull", "enospc"),
         (r"(?:filesystem:|/_uploads/|/blobs/|mkdir |open |write |stat |unlinkat ).*permission denied", "eacces"),
         (r"read-only file system", "erofs"),
         (r"SignatureDoesNotMatch|InvalidAccessKeyId|\bAccessDenied\b", "s3-login"),
         (r"RequestTimeTooSkewed", "s3-clock"),
+        (
+            r"panic: (?i:no \w+ parameter provided|invalid region provided)|StorageDriver not registered",
+            "storage-config",
+        ),
+        (r"redis: error connecting|\bNOAUTH\b|\bWRONGPASS\b|\bERR AUTH\b", "redis"),
         (r"client disconnected during blob (?:PATCH|PUT)", "disconnect"),
     )
 )
@@ -69,7 +74,10 @@ def clf_stamp(text: str) -> float | None:
 
 def what_registry_says(lines: Iterable[LogLine], internal_user: str = INTERNAL_USER) -> Iterator[RegistrySaid]:
     """Tags of all lines, in order."""
-    for line in lines:
+    seen = list(lines)
+    # A panic over the settings bears no time; one before the registry came up for good is past.
+    up = {line.pod: at for at, line in enumerate(seen) if "listening on " in line.text}
+    for at, line in enumerate(seen):
         text = line.text
         user = _USER.search(text)
         if user:
@@ -79,7 +87,7 @@ def what_registry_says(lines: Iterable[LogLine], internal_user: str = INTERNAL_U
         elif _CHALLENGE.search(text):
             yield RegistrySaid("login-refused", line)
         for pattern, tag in _PLAIN:
-            if pattern.search(text):
+            if pattern.search(text) and not (tag == "storage-config" and at < up.get(line.pod, -1)):
                 yield RegistrySaid(tag, line)
         if "token not to be used" in text:
             yield from _window(line)

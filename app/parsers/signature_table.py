@@ -54,7 +54,7 @@ ROWS: Final[tuple[Row, ...]] = (
     ("login-refused", r"HTTP Basic: Access denied|login attempt to \S+ failed|incorrect username or password|error getting credentials|error storing credentials|docker-credential-\S+|username and/or password|/v[12]/(users/?)?\"?: unauthorized:\s*($|\n)"),
     ("inner-registry-401 inner-realm", r"harbor-registry-basic-realm"),
     ("inner-registry-401 invalid-token", r"server message: invalid_token|invalid_token: authorization failed"),
-    ("auth-required", r"authentication (is )?required"),
+    ("auth-required", r"(?<!NOAUTH )authentication (is )?required"),
     ("db-connect", r"failed to connect to .{0,80}database"),
 
     # What other registries say in words of their own: the kind of refusal is plain, the reason is theirs.
@@ -136,8 +136,8 @@ ROWS: Final[tuple[Row, ...]] = (
     # --- uploads and the registry's storage ---
     ("upload-broken", r"blob upload (unknown|invalid)|BLOB_UPLOAD_(UNKNOWN|INVALID)|digest invalid: provided digest did not match|provided digest did not match uploaded content"),
     ("upload-broken unknown-blob", r"unknown blob|blob unknown( to registry)?|BLOB_UNKNOWN"),
-    ("push-storage-error", r"map\[DriverName|RequestTimeTooSkewed|SignatureDoesNotMatch|InvalidAccessKeyId|unknown error completing upload|unknown error; write /"),
-    ("push-storage-error err28", r"\bErr:28\b|Err:0x1c\b"),
+    ("push-storage-error", r"map\[DriverName|storage: service returned error|RequestTimeTooSkewed|SignatureDoesNotMatch|InvalidAccessKeyId|unknown error completing upload|unknown error; write /"),
+    ("push-storage-error err28", r"\bErr:28\b|Err:0x1c\b|AccountSizeOverQuota|XMinioStorageFull"),
     ("push-storage-error err30", r"\bErr:30\b|Err:0x1e\b|filesystem: .*read-only file system"),
     ("push-storage-error err13", r"\bErr:13\b|Err:0xd\b|(filesystem|DriverName).*permission denied"),
 )  # fmt: skip

@@ -65,6 +65,24 @@ _LOG_REFUSAL: Final = (
         "harbor-unauthorized",
     ),
 )
+# Log lines of what Harbor's parts meet at servers behind them, to what a client sees of it: the rest of such a line is no
+# network and no login of the client.
+_BEHIND_HARBOR: Final = (
+    (
+        re.compile(
+            r"(?:LDAP Result Code (?:200|51|52|81|85|91)\b|\bldap connection fail|\bldaps?://\S+ [^\n]*?dial tcp)[^\n]*",
+            re.I,
+        ),
+        "login-refused",
+    ),
+    (
+        re.compile(
+            r"(?:http: proxy error: dial tcp|redis: error connecting|panic: no \w+ parameter provided|StorageDriver not registered)[^\n]*",
+            re.I,
+        ),
+        "http-5xx",
+    ),
+)
 _BARE_CA_FILE = re.compile(r"^(open \S+\.(crt|pem|cert|cer|key): )?no such file or directory\.?$", re.I)
 
 
@@ -125,9 +143,13 @@ def read_status(text: str) -> int | None:
 def read_tags(text: str, around: Around = NOTHING, url: UrlReading | None = None) -> tuple[str, ...]:
     """Tags of one failing text, in the order of the table; `unclassified` where no symptom's marker is in it."""
     flat = flatten(text)
+    tags: dict[str, None] = {}
+    for behind, seen_by_client in _BEHIND_HARBOR:
+        if behind.search(flat):
+            flat = behind.sub("", flat)
+            tags[seen_by_client] = None
     joined = one_line(flat)
     where = failing_url(joined) if url is None else url
-    tags: dict[str, None] = {}
     for names, pattern, unless in _COMPILED:
         if (pattern.search(flat) or pattern.search(joined)) and not (unless and unless.search(joined)):
             tags.update(dict.fromkeys(names))
@@ -184,7 +206,9 @@ def _status_words(tags: dict[str, None], joined: str, around: Around, where: Url
         tags["forbidden"] = None
     if (status == 405 and push) or (push and re.search(r"method not allowed", joined, re.I)):
         tags.update(dict.fromkeys(("harbor-says-why", "method-not-allowed")))
-    if status == 403 and not ({"harbor-says-why", "token-refused", "no-credential-sent", "proxy-text"} & tags.keys()):
+    if status == 403 and not (
+        {"harbor-says-why", "token-refused", "no-credential-sent", "proxy-text", "push-storage-error"} & tags.keys()
+    ):
         tags["forbidden"] = None
     if (
         re.search(r"looking for beginning of value", joined)

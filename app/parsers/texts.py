@@ -272,15 +272,15 @@ def action_of(joined: str, url: UrlReading) -> str | None:
     if url.path_kind == "upload" or re.search(
         r"action: push|The push refers to|writing blob: |writing manifest: uploading|blob upload|"
         r"will exceed the configured upper limit|configured as immutable|push artifact to a proxy|"
-        r"error checking push|failed to push|Failed to upload|pushing image|cannot be overwritten|completing upload|Request Entity Too Large|uploadArtifacts|write_package|Write organization package|"
-        r"http\.request\.method=(PUT|PATCH|POST)",
+        r"error checking push|failed to push|Failed to upload|pushing image|cannot be overwritten|completing upload|Request Entity Too Large|"
+        r"uploadArtifacts|write_package|Write organization package|http\.request\.method=(PUT|PATCH|POST)|push时|推送",
         joined,
         re.I,
     ):
         return "push"
     if re.search(r"action: pull|pull access denied|failed to pull|pulling (image|from host)|PullImage|Back-off pulling|ErrImagePull|"
                  r"ImagePullBackOff|httpReadSeeker|failed to resolve (image|reference)|reading manifest|initializing source docker://|"
-                 r"could not fetch content|no match(ing)? (for platform|manifest)|cannot be pulled|registering? layer|error pulling", joined, re.I):  # fmt: skip
+                 r"could not fetch content|no match(ing)? (for platform|manifest)|cannot be pulled|registering? layer|error pulling|pull时|拉取", joined, re.I):  # fmt: skip
         return "pull"
     if re.search(r"\bdocker push\b", joined, re.I) and not re.search(r"\bpull", joined, re.I):
         return "push"  # in an operator's own words

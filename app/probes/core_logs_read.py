@@ -43,9 +43,10 @@ class CoreLog:
 
 
 def core_documents(material: Material) -> list[Document]:
-    """Logs of core: the collected one, and one for each pod."""
+    """Logs of core (in Harbor 1.x its name was ui): the collected one, and one for each pod."""
     found = [
         *material.glob("harbor/core.log"),
+        *material.glob("harbor/ui.log"),
         *material.glob("harbor/core-*.log"),
         *material.glob("harbor/logs/*.log"),
     ]

@@ -15,6 +15,7 @@ from app.parsers.redact import redact
 from app.parsers.texts_split import shell_expands
 from app.parsers.versions import at_least, below
 from app.probes.base import Scene
+from app.probes.incidents import sightings_of
 from app.probes.runtime_config import contacted, namespace_of, nodes_of, whose
 from app.probes.runtime_files import NodeFiles
 
@@ -162,6 +163,7 @@ def _settings(files: NodeFiles) -> dict[str, Value]:
 def read_client(material: Material, scene: Scene) -> Iterable[Evidence]:
     """`daemon.json`, the docker login of whoever typed, and the line that was typed."""
     registry = namespace_of(scene)
+    docker_failed = any(sighting.reading.client == "docker" for _, sighting in sightings_of(material, scene.incident))
     for name, files in nodes_of(material):
         runtime = files.versions.runtime
         daemon = files.text("/etc/docker/daemon.json")
@@ -175,7 +177,8 @@ def read_client(material: Material, scene: Scene) -> Iterable[Evidence]:
         elif files.absent("/etc/docker/daemon.json") and registry:
             facts["client.insecure_listed"] = parse_daemon_json("").lists(registry)
         logins = [path for path in files.below("/") if path.endswith("/.docker/config.json")]
-        if logins and runtime == "docker":
+        # A machine of which little was copied: that docker printed the failing text tells whose file it is.
+        if logins and (runtime == "docker" or (not runtime and docker_failed)):
             facts["client.login_hosts"] = _hosts(_config(files, logins[0]))
         if facts:
             yield files.evidence(

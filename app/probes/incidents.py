@@ -212,7 +212,13 @@ def _meaning(item: Sighting) -> Key:
     reference = parse_image(item.image)
     symptoms = item.reading.symptoms
     families = frozenset("denied" if name in _DENIED else name for name in symptoms)
-    place = reference.name if symptoms & (_OF_IMAGE | _WEAK) else reference.project if "denied" in families else ""
+    place = (
+        reference.name
+        if symptoms & (_OF_IMAGE | _WEAK)
+        else reference.project or reference.path
+        if "denied" in families
+        else ""
+    )
     return (reference.normalised_host, item.reading.action or "", *sorted(families), place)
 
 

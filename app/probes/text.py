@@ -8,7 +8,7 @@ from functools import partial
 from app.model.evidence import Evidence, Outcome, Value
 from app.model.material import Material
 from app.model.target import INCIDENT, Target
-from app.parsers.image_ref import parse_image
+from app.parsers.image_ref import bare_host, parse_image, same_host
 from app.parsers.redact import redact
 from app.parsers.urls import is_placeholder
 from app.probes.base import Probe, Scene
@@ -138,7 +138,13 @@ def _realm(material: Material, scene: Scene, sighting: Sighting) -> Facts:
     url = sighting.reading.url
     if url.path_kind != "token" or not url.host:
         return {}
-    return {"text.realm_placeholder": is_placeholder(url.host, own_host(scene, sighting))}
+    facts: Facts = {"text.realm_placeholder": is_placeholder(url.host, own_host(scene, sighting))}
+    outer = next((item for item in sighting.reading.urls if item.host and item.path_kind != "token"), None)
+    own = outer.host if outer else own_host(scene, sighting)
+    if own and (outer is None or outer.scheme == url.scheme):
+        same = bare_host(own).lower() == bare_host(url.host).lower()
+        facts["text.realm_other_port"] = same and not same_host(own, url.host, url.scheme)
+    return facts
 
 
 def _read_role(material: Material, scene: Scene) -> Iterator[Evidence]:
@@ -253,7 +259,7 @@ PROBES: tuple[Probe, ...] = (
         ),
         partial(_each, "text.more", _more),
     ),
-    Probe("text.realm", ("text.realm_placeholder",), partial(_each, "text.realm", _realm)),
+    Probe("text.realm", ("text.realm_placeholder", "text.realm_other_port"), partial(_each, "text.realm", _realm)),
     Probe("text.role", ("text.host_role", "text.dial_ip", "text.cred_sent"), _read_role),
     Probe(
         "text.pattern",

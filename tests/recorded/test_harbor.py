@@ -65,7 +65,7 @@ FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("core-key-unknown-containerd1.6", {"registry.log": {"untrusted-key"}, "core.log": set()}),
     ("core-other-database-containerd2", {"project.exists": [True]}),
     ("database-down-containerd1.6", {"core.log": {"db"}, "harbor.component_down": [("database",)]}),
-    ("registry-process-down-containerd2", {"harbor.component_down": [("registry",)], "core.log": set()}),
+    ("registry-process-down-containerd2", {"harbor.component_down": [("registry",)], "core.log": {"registry-unreachable"}}),
     ("registry-login-mismatch-containerd1.7", {"registry.log": {"login-refused", "login-refused-internal"}, "harbor.component_down": [()]}),
     ("project-missing-containerd1.7", {"project.exists": [False]}),
     ("push-project-missing-crane", {"project.exists": [False]}),

@@ -56,7 +56,12 @@ PROXY = "[ERROR] [/server/middleware/repoproxy/proxy.go:217]: failed to proxy ma
         ('[WARNING] [/server/middleware/security/v2_token.go:90]: bearer token issued at 2026-03-01 07:00:00 is before project "team" creation time 2026-03-01 07:30:00, rejecting', ["project-recreated(team)"]),
         ("[ERROR] [/server/middleware/security/oidc_cli.go:60]: failed to verify secret, username: anna, error: failed to refresh token", ["oidc-refused(anna)"]),
         ("[ERROR] [/core/auth/ldap/ldap.go:88]: Not found an entry.", ["ldap-refused"]),
+        ('[WARNING] [/core/auth/ldap/ldap.go:58]: ldap connection fail: LDAP Result Code 200 "Network Error": dial tcp 192.0.2.9:389: i/o timeout', ["ldap-refused", "ldap-unreachable"]),
+        ('[WARNING] [/core/auth/ldap/ldap.go:58]: ldap connection fail: LDAP Result Code 81 "Server Down": x', ["ldap-refused", "ldap-unreachable"]),
+        ('[WARNING] [/core/auth/ldap/ldap.go:88]: Failed to bind user, username: anna, error: LDAP Result Code 49 "Invalid Credentials": 80090308', ["ldap-refused"]),
         ("[FATAL] [/server/middleware/csrf/csrf.go:33]: invalid CSRF key length from the environment. Please ensure the key length is 32 characters", ["csrf-length"]),
+        ("http: proxy error: dial tcp 192.0.2.9:5000: connect: no route to host", ["registry-unreachable"]),
+        ("[ERROR] [token.go:48]: failed to get it, error: Error 1040: Too many connections", ["db"]),
         ("Too many failed login attempts for this username or IP address", ["upstream-refused-login"]),
     ],
 )  # fmt: skip

@@ -190,6 +190,15 @@ def test_a_login_where_the_kubelet_does_not_look() -> None:
     assert facts["kubelet.login_serves"] is True
 
 
+def test_a_machine_of_an_unknown_runtime_is_a_docker_client_where_docker_failed() -> None:
+    login = ("root/.docker/config.json", json.dumps({"auths": {"h.example.com": {"auth": "YTpi"}}}))
+    failed = _scene("Error response from daemon: pull access denied for h.example.com/p/app")
+    assert _facts("client.read", _docs(login), failed)["client.login_hosts"] == ("h.example.com",)
+    assert "client.login_hosts" not in _facts("client.read", _docs(login), _scene("ErrImagePull: EOF"))
+    containerd = _docs(login, ("versions.txt", "containerd github.com/containerd/containerd/v2 2.1.9"))
+    assert "client.login_hosts" not in _facts("client.read", containerd, failed)
+
+
 def test_dollar_in_double_quotes_is_eaten_by_the_shell() -> None:
     for typed, expected in (
         ('-u "robot$p+ci" -p x', True),

@@ -58,6 +58,12 @@ def test_digest_and_tag_together() -> None:
     assert found.reference == f"h.example/p/a:1@{digest}"
 
 
+def test_a_path_of_one_part_has_no_project() -> None:
+    assert parse_image("h.example/app:1").project == ""
+    assert parse_image("h.example/team/app:1").project == "team"
+    assert parse_image("redis").project == "library"
+
+
 def test_one_segment_below_project_or_hub() -> None:
     assert parse_image("h.example/cache/nginx").one_segment
     assert not parse_image("h.example/cache/library/nginx").one_segment

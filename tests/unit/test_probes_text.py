@@ -89,6 +89,19 @@ def test_realm_placeholder_needs_another_name() -> None:
     assert facts_of({"pod.json": json.dumps(pod(message.format("h.example")))})["text.realm_placeholder"] is False
 
 
+def test_realm_at_another_port_of_the_same_host() -> None:
+    message = 'Get "{}://{}/v2/": Get "https://{}/service/token?service=harbor-registry": dial tcp 192.0.2.1:443: connect: connection refused'
+
+    def other_port(scheme: str, host: str, realm: str) -> Value:
+        return facts_of({"pod.json": json.dumps(pod(message.format(scheme, host, realm)))}).get("text.realm_other_port")
+
+    assert other_port("https", "h.example:8443", "h.example") is True
+    assert other_port("https", "h.example", "h.example:8443") is True
+    assert other_port("https", "h.example", "h.example:443") is False
+    assert other_port("https", "h.example:8443", "core.example") is False
+    assert other_port("http", "h.example:8080", "h.example") is None
+
+
 def test_login_before_the_push_was_sent() -> None:
     blob = "$ docker login h.example -u ci\nLogin Succeeded\n$ docker push h.example/t/a:1\nunauthorized: unauthorized to access repository: t/a, action: push\n"
     found = facts_of({"out.txt": blob})

@@ -41,6 +41,11 @@ TIME = 'time="2026-03-01T08:00:00.5Z" level=error '
         (TIME + 'err.detail="filesystem: mkdir /storage/docker: read-only file system"', ["erofs"]),
         (TIME + 'err.detail="s3aws: SignatureDoesNotMatch: The request signature"', ["s3-login"]),
         (TIME + 'err.detail="s3aws: RequestTimeTooSkewed: The difference"', ["s3-clock"]),
+        (TIME + 'err.detail="filesystem: write /storage/x: disk quota exceeded"', ["enospc"]),
+        ("panic: storage: service returned error: StatusCode=403, ErrorCode=AccountSizeOverQuota, ErrorMessage=x", ["enospc"]),
+        ("panic: No region parameter provided", ["storage-config"]),
+        ("panic: StorageDriver not registered: s4", ["storage-config"]),
+        (TIME + 'msg="redis: error connecting: NOAUTH Authentication required." redis.connect.duration=687µs', ["redis"]),
         (TIME + 'msg="client disconnected during blob PATCH"', ["disconnect"]),
         (TIME + 'msg="error authorizing context: basic authentication challenge for realm \\"x\\": invalid authorization credential"', []),
         (TIME + 'msg="error authorizing context: authorization token required"', []),
@@ -49,6 +54,12 @@ TIME = 'time="2026-03-01T08:00:00.5Z" level=error '
 )  # fmt: skip
 def test_one_tag_for_each_text(line: str, expected: list[str]) -> None:
     assert tags(line) == expected
+
+
+def test_a_panic_over_settings_that_were_mended_since_is_past() -> None:
+    panic, up = "panic: No region parameter provided\n", TIME + 'msg="listening on [::]:5000"\n'
+    assert tags(up + panic) == ["storage-config"]
+    assert tags(panic + up) == []
 
 
 def test_gap_of_a_token_that_comes_too_early() -> None:

@@ -214,6 +214,27 @@ def test_context_decides() -> None:
     assert "login-refused" in read_tags(f'Get "https://h.example/v2/": {plain}', Around("login", "docker"))
 
 
+def test_a_storage_that_refuses_its_registry_is_no_forbidden_client() -> None:
+    full = "registry panic: storage: service returned error: StatusCode=403, ErrorCode=AccountSizeOverQuota"
+    assert read_tags(full) == ("push-storage-error", "err28")
+
+
+def test_what_harbor_meets_behind_itself_is_no_network_of_the_node() -> None:
+    log = 'ldap connection fail: LDAP Result Code 200 "Network Error": dial tcp: lookup dir.example: no such host'
+    assert read_tags(log) == ("login-refused",)
+    assert read_tags("ldaps://dir.example:636 dial tcp 192.0.2.9:636: connect: connection refused") == (
+        "login-refused",
+    )
+    for line in (
+        "http: proxy error: dial tcp 192.0.2.9:5000: connect: connection refused",
+        'level=error msg="redis: error connecting: NOAUTH Authentication required."',
+        "panic: No bucket parameter provided",
+    ):
+        assert read_tags(line) == ("http-5xx",)
+    assert "timed-out" in read_tags(f'{log}\nGet "https://h.example/v2/": dial tcp 192.0.2.1:443: i/o timeout', PULL)
+    assert "timed-out" in read_tags('Get "https://ldap.example/v2/": dial tcp 192.0.2.1:443: i/o timeout', PULL)
+
+
 @pytest.mark.parametrize(
     ("text", "status"),
     [

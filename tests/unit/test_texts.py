@@ -21,6 +21,14 @@ ci@runner:~$ docker push h.example:8080/t/a:1
 """
 
 
+@pytest.mark.parametrize(
+    ("said", "action"), [("push时一直报错", "push"), ("镜像推送失败", "push"), ("拉取失败", "pull")]
+)
+def test_action_in_chinese_words(said: str, action: str) -> None:
+    (reading,) = read_blob(f"{said}: received unexpected HTTP status: 500 Internal Server Error").readings
+    assert reading.action == action
+
+
 def test_terminal() -> None:
     blob = read_blob(PUSH)
     assert [(a.tool, a.action, a.image, a.succeeded) for a in blob.attempts] == [
