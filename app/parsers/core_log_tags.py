@@ -71,6 +71,9 @@ _PLAIN: Final = tuple(
         (r"unable to get PrivateKey from PEM type: PRIVATE KEY", "token-unmakable-pkcs8"),
         (r"invalid CSRF key length", "csrf-length"),
         (r"too many failed login attempts", "upstream-refused-login"),
+        # Harbor 1.9 and 1.10, which answer 500 here; later ones tell the client and the client's text says it.
+        (r"over the quota: used \d+ but only hard \d+|storage resource overflow the hard limit", "quota"),
+        (r"prohibited in read-?only mode, url is: ", "read-only"),
         (
             r"failed to get the session store|failed to save value to cache|redis: connection pool|dial tcp \S+:6379",
             "redis",

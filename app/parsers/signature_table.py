@@ -62,11 +62,15 @@ ROWS: Final[tuple[Row, ...]] = (
     ("proxy-project-401 blob-401-body", r"http status code: 401, body:"),
     # --- policies and Harbor's own verdicts (harbor-and-kubernetes.md E) ---
     ("policy-412", r"412 Precondition Failed|PROJECTPOLICYVIOLATION"),
+    # No client writes with these methods: what is refused is the reading of an image, also in the middle of a push.
+    ("policy-412 policy-on-read", r"\b(?:HEAD|GET) (?:request to )?https?://\S+/manifests/\S+: (?:unexpected status code )?412\b"),
     ("policy-412 policy-vul", r"cannot be pulled due to configured policy|without vulnerability scanning"),
     ("policy-412 policy-sign", r"the image is not signed"),
     ("harbor-says-why quota", r"will exceed the configured upper limit|quota exceeded when processing|exceeds? the (project )?quota"),
-    ("harbor-says-why immutable", r"configured as immutable|because the repository is immutable|\bimmutable tag\b|tag is immutable"),
-    ("harbor-says-why read-only", r"in read[- ]only mode|set to read[- ]only mode|under read[- ]only mode"),
+    # Harbor 1.9 and 1.10 (`src/pkg/types`, `src/common/quota`)
+    ("harbor-says-why quota", r"over the quota: used \d+ but only hard \d+|not enough quota available to process the request|storage resource overflow the hard limit"),
+    ("harbor-says-why immutable", r"configured as immutable|because the repository is immutable|\bimmutable tag\b|tag is immutable|\btag:? ?\S+ is immutable"),
+    ("harbor-says-why read-only", r"(?:in|set to|under) read[- ]?only mode|被设置为只读模式"),
     ("harbor-says-why proxy-push", r"push artifact to a proxy project"),
     ("harbor-says-why project-not-found", r"project not found, name:"),
     ("forbidden csrf", r"CSRF token"),
@@ -75,7 +79,7 @@ ROWS: Final[tuple[Row, ...]] = (
     ("bad-request repo-name-invalid", r"invalid repository name(?!: 64)"),
     ("too-large", r"413 Request Entity Too Large|Request Entity Too Large|HTTP 413\b|StatusCode: 413\b|: 413\b|status(?: code)?:? 413\b"),
     ("rate", r"\b429\b[ :]+Too Many|toomanyrequests|too many requests to (upstream )?registry|reached your (unauthenticated )?pull rate limit|TOO_MANY_REQUEST|status code:? 429\b"),
-    ("rate upstream-429", r"too many requests to upstream registry"),
+    ("rate upstream-429", r"too many requests to upstream registry|login to dockerhub error: .*?(rate limit exceeded|too many requests)"),
     ("endpoint-refused registry-type", r"unsupported registry type"),
     ("endpoint-refused", r"the registry is unhealthy|current registry is unhealthy"),
     # --- scheme and TLS (node.md 4.1) ---

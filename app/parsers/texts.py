@@ -264,8 +264,9 @@ def action_of(joined: str, url: UrlReading) -> str | None:
         return "login"
     if url.path_kind == "upload" or re.search(
         r"action: push|The push refers to|writing blob: |writing manifest: uploading|blob upload|"
+        r"over the quota: used|not enough quota available|"
         r"will exceed the configured upper limit|configured as immutable|push artifact to a proxy|"
-        r"error checking push|failed to push|Failed to upload|pushing image|cannot be overwritten|completing upload|Request Entity Too Large|"
+        r"error checking push|failed to push|Failed to upload|pushing image|cannot be overwrit|completing upload|Request Entity Too Large|"
         r"http\.request\.method=(PUT|PATCH|POST)",
         joined,
         re.I,

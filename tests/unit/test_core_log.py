@@ -58,6 +58,8 @@ PROXY = "[ERROR] [/server/middleware/repoproxy/proxy.go:217]: failed to proxy ma
         ("[ERROR] [/core/auth/ldap/ldap.go:88]: Not found an entry.", ["ldap-refused"]),
         ("[FATAL] [/server/middleware/csrf/csrf.go:33]: invalid CSRF key length from the environment. Please ensure the key length is 32 characters", ["csrf-length"]),
         ("Too many failed login attempts for this username or IP address", ["upstream-refused-login"]),
+        ("[ERROR] [/core/middlewares/interceptor/quota/quota.go:64]: Failed to add resources, error: over the quota: used 2048 but only hard 1024", ["quota"]),
+        ("[WARNING] [/core/middlewares/readonly/hanlder.go:39]: The request is prohibited in readonly mode, url is: /v2/t/a/blobs/uploads/", ["read-only"]),
     ],
 )  # fmt: skip
 def test_one_tag_for_each_text(line: str, expected: list[str]) -> None:

@@ -53,8 +53,14 @@ SEEN = [
     ("policy-vul", "current image without vulnerability scanning cannot be pulled due to configured policy"),
     ("policy-sign", "The image is not signed in Notary."),
     ("quota", "denied: adding 1 MiB, which when updated to current usage will exceed the configured upper limit of 2 MiB."),
+    ("quota", "Failed to add resources, error: over the quota: used 2048 but only hard 1024"),
+    ("quota", "denied: Not enough quota available to process the request, add 1.0MiB of storage resource overflow the hard limit, current usage is 2.0MiB and hard limit is 2.5MiB."),
     ("immutable", "Failed to process request due to 'a:1' configured as immutable."),
+    ("immutable", "denied: The tag:t/a:1 is immutable, cannot be overwrite."),
+    ("policy-on-read", f"HEAD {M}: unexpected status code 412 Precondition Failed (HEAD responses have no body, use GET for details)"),
+    ("policy-on-read", f"unexpected status from HEAD request to {M}: 412 Precondition Failed"),
     ("read-only", "denied: The system is in read only mode. Any modification is prohibited."),
+    ("read-only", "The request is prohibited in readonly mode, url is: /v2/t/a/manifests/1"),
     ("proxy-push", "can not push artifact to a proxy project: x"),
     ("project-not-found", f"unexpected status from GET request to {M}: 401 Unauthorized\nunauthorized: project team not found"),
     ("csrf", "403 Forbidden: CSRF token not found in request"),
@@ -109,6 +115,19 @@ SEEN = [
 @pytest.mark.parametrize(("tag", "text"), SEEN, ids=lambda value: str(value)[:30])
 def test_marker(tag: str, text: str) -> None:
     assert tag in read_tags(text, PULL)
+
+
+@pytest.mark.parametrize(
+    ("tag", "text"),
+    [
+        ("quota", "AccountSizeOverQuota: the account is over its quota"),
+        ("quota", "error occurred in quota handler: require redis lock failed"),
+        ("read-only", "mkdir /storage/docker: read-only file system"),
+        ("policy-on-read", f"PUT {M}: unexpected status code 412 Precondition Failed"),
+    ],
+)
+def test_what_a_marker_does_not_take(tag: str, text: str) -> None:
+    assert tag not in read_tags(text, Around("push"))
 
 
 def test_pushes() -> None:
