@@ -74,6 +74,7 @@ _PLAIN: Final = tuple(
         # Harbor 1.9 and 1.10, which answer 500 here; later ones tell the client and the client's text says it.
         (r"over the quota: used \d+ but only hard \d+|storage resource overflow the hard limit", "quota"),
         (r"prohibited in read-?only mode, url is: ", "read-only"),
+        (r"unsupported content type for manifest: application/vnd\.", "kind-refused"),
         (
             r"failed to get the session store|failed to save value to cache|redis: connection pool|dial tcp \S+:6379",
             "redis",
@@ -178,7 +179,7 @@ def _proxied(line: LogLine, fallback: re.Match[str]) -> Iterator[Said]:
         body = status["body"].strip()
         login = bool(_LOGIN_WORDS.search(body)) and not _ABOUT_REPOSITORY.search(body)
         yield Said("upstream-refused-login" if login else "fallback-401", line, repository=repository)
-    elif _RATE.search(error):
+    elif repository and _RATE.search(error):
         yield Said("fallback-429", line, repository=repository)
     elif not status and _NAME.search(error):
         yield Said("fallback-dns", line, repository=repository)
@@ -186,8 +187,9 @@ def _proxied(line: LogLine, fallback: re.Match[str]) -> Iterator[Said]:
         yield Said("fallback-network", line, repository=repository)
         if "connection refused" in error.lower():
             yield Said("fallback-refused", line, repository=repository)
-    elif not (status and status["status"] == "404") and "context canceled" not in error:
-        # The rest: upstream neither gave the image nor denied that it has it, and the client did not just hang up.
+    elif repository and not (status and status["status"] == "404") and "context canceled" not in error:
+        # The rest: upstream neither gave the image nor denied that it has it, and the client did not just hang up. Harbor 2.1
+        # and 2.2 name no repository; what would follow for one image from a line about any is too much.
         yield Said("fallback-other", line, repository=repository)
         if _CHALLENGE.search(error):
             yield Said("fallback-challenge", line, repository=repository)

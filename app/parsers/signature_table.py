@@ -41,6 +41,7 @@ ROWS: Final[tuple[Row, ...]] = (
     ("credential-refused", r"unexpected status(?: code)? from (HEAD|GET) request to \S*?/v2/\S*: 401\b|failed with status code \[(manifests|blobs)[^\]]*\]: 401\b|unexpected status code \[(manifests|blobs)[^\]]*\]: 401\b|unexpected status code https?://\S+/v2/\S+: 401\b|(HEAD|GET|POST|PATCH|PUT) https?://\S+/v2/\S*: unexpected status code 401\b"),
     ("token-refused", r"failed to fetch oauth token: .*?\b40[13]\b|unable to retrieve auth token|unexpected status from (POST|GET) request to \S*token\S*: 40[13]\b"),
     ("token-broken", r"failed to fetch (oauth|anonymous) token: .*?\b5\d\d\b|did not include a token|unexpected status from POST request to \S*token\S*: 5\d\d"),
+    ("realm-dial-failure realm-unparsable", r"invalid token auth challenge realm: parse "),
     ("token-not-json token-html", r"unable to decode token response: invalid character '<'"),
     ("token-not-json", r"unable to decode token response|after top-level value"),
     ("token-not-json service-unknown", r"unable to handle service"),
@@ -112,6 +113,10 @@ ROWS: Final[tuple[Row, ...]] = (
     ("media-type", r"unexpected media type|mismatched image rootfs|unsupported (manifest )?media ?type|missing or empty Content-Type"),
     ("media-type no-content-type", r"missing or empty Content-Type"),
     ("media-type html-type", r"unexpected media type text/html"),
+    # The Content-Type of the answer picks the parser, which then finds another type in the body.
+    ("media-type type-differs", r"mediaType in (?:manifest|image index)(?: list)? should be '"),
+    # Harbor before 2.0: core's log, and what a client is told of an index.
+    ("media-type kind-refused", r"unsupported content type for manifest: application/vnd\.|\bmanifest\.list is not supported"),
     ("media-type schema1", r"schema 1 image|missing signature key|manifest\.v1\+prettyjws|schema ?v?1 manifest|unsupported schema version 1"),
     ("digest-mismatch", r"unexpected commit digest|layer verification failed for digest|(?<!provided )digest did not match|does not match the digest"),
     ("short-body", r"unexpected EOF|short read: expected|expected number of bytes"),

@@ -70,6 +70,7 @@ PROXY = "[ERROR] [/server/middleware/repoproxy/proxy.go:217]: failed to proxy ma
         ("Too many failed login attempts for this username or IP address", ["upstream-refused-login"]),
         ("[ERROR] [/core/middlewares/interceptor/quota/quota.go:64]: Failed to add resources, error: over the quota: used 2048 but only hard 1024", ["quota"]),
         ("[WARNING] [/core/middlewares/readonly/hanlder.go:39]: The request is prohibited in readonly mode, url is: /v2/t/a/blobs/uploads/", ["read-only"]),
+        ("[WARNING] [/core/middlewares/sizequota/handler.go:48]: Error occurred when to handle request in size quota handler: unsupported content type for manifest: application/vnd.oci.image.manifest.v1+json", ["kind-refused"]),
     ],
 )  # fmt: skip
 def test_one_tag_for_each_text(line: str, expected: list[str]) -> None:
@@ -83,6 +84,7 @@ def test_one_tag_for_each_text(line: str, expected: list[str]) -> None:
         "[WARNING] [/pkg/registry/auth/bearer/cache.go:99]: token issued time is empty, return expired to refresh token",
         '[ERROR] [/controller/proxy/controller.go:295]: failed to pull blob, error http status code: 401, body: {"errors": []}',
         PROXY + "http status code: 404, body: ",
+        "[WARNING] [/server/middleware/repoproxy/proxy.go:119]: Proxy to remote failed, fallback to local repo, error: http status code: 429, body: ",
         PROXY + 'Get "https://up.example.com/v2/": context canceled',
         "2026/03/01 08:00:00 http: proxy error: context canceled",
         '[ERROR] [/pkg/reg/adapter/native/adapter.go:127]: failed to ping registry https://up.example.com: Get "https://up.example.com/v2/": dial tcp: lookup up.example.com: no such host',
