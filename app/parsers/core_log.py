@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final
@@ -66,9 +66,20 @@ def stamp_of(text: str) -> float | None:
 
 def parse_lines(text: str) -> Iterator[LogLine]:
     """Every line that is not blank. Never raises: a line of unknown shape comes whole."""
+    last: LogLine | None = None
     for number, raw in enumerate(text.splitlines(), 1):
-        if raw.strip():
-            yield _parse(raw, number)
+        if not raw.strip():
+            continue
+        line = _parse(raw, number)
+        if last is not None and last.place and last.text.endswith(",") and not (line.place or line.stamp or line.level):
+            # Wrapped on its way here: core ends no line with a comma.
+            last = replace(last, text=f"{last.text} {line.text}")
+            continue
+        if last is not None:
+            yield last
+        last = line
+    if last is not None:
+        yield last
 
 
 def _parse(raw: str, number: int) -> LogLine:

@@ -73,6 +73,10 @@ _PLAIN: Final = tuple(
         # `context canceled` and `unexpected EOF` behind `proxy error` are the client's doing.
         (r"http: proxy error: dial tcp", "registry-unreachable"),
         (r"too many failed login attempts", "upstream-refused-login"),
+        # Harbor 1.9 and 1.10, which answer 500 here; later ones tell the client and the client's text says it.
+        (r"over the quota: used \d+ but only hard \d+|storage resource overflow the hard limit", "quota"),
+        (r"prohibited in read-?only mode, url is: ", "read-only"),
+        (r"unsupported content type for manifest: application/vnd\.", "kind-refused"),
         (
             r"failed to get the session store|failed to save value to cache|redis: connection pool|dial tcp \S+:6379",
             "redis",
@@ -98,6 +102,10 @@ _ROBOT_TOKEN: Final = re.compile(r"failed to decrypt robot token, (?P<why>.+)")
 _FALLBACK: Final = re.compile(
     r"fallback to local(?: repo)?,(?: request uri: (?P<uri>\S+),)? error: (?P<error>.*)", re.IGNORECASE
 )
+_HEALTH: Final = re.compile(r"failed to check health of registry \d+: (?P<error>.*)", re.IGNORECASE)
+_RATE: Final = re.compile(r"rate limit exceeded|toomanyrequests|too many requests|status code: 429", re.IGNORECASE)
+_NAME: Final = re.compile(r"\blookup \S+|no such host|name resolution|server misbehaving", re.IGNORECASE)
+_CHALLENGE: Final = re.compile(r"<title>Just a moment", re.IGNORECASE)
 _STATUS: Final = re.compile(r"http status code: (?P<status>\d{3}),? body: ?(?P<body>.*)", re.DOTALL)
 _NETWORK: Final = re.compile(
     r"dial tcp|lookup |i/o timeout|connection refused|connection reset|no such host|x509:|tls:|deadline exceeded|\bEOF\b|no route to host"
@@ -149,6 +157,10 @@ def _tags(line: LogLine, robot_expiry: set[str]) -> Iterator[Said]:
     fallback = _FALLBACK.search(text)
     if fallback:
         yield from _proxied(line, fallback)
+    health = _HEALTH.search(text)
+    if health and _NAME.search(health["error"]):
+        # Of any endpoint, so this alone does not make an image one of a proxy project.
+        yield Said("endpoint-dns", line)
     if _DB.search(text):
         yield Said("db", line)
     if _LDAP.search(text):
@@ -172,18 +184,24 @@ def _proxied(line: LogLine, fallback: re.Match[str]) -> Iterator[Said]:
     repository = where["name"] if where else ""
     error = fallback["error"]
     status = _STATUS.search(error)
-    if status:
+    if status and status["status"] == "401":
         body = status["body"].strip()
-        if status["status"] in ("401", "403"):
-            login = bool(_LOGIN_WORDS.search(body)) and not _ABOUT_REPOSITORY.search(body)
-            if login and status["status"] == "401":
-                yield Said("upstream-refused-login", line, repository=repository)
-            elif status["status"] == "401":
-                yield Said("fallback-401", line, repository=repository)
-    elif _NETWORK.search(error):
+        login = bool(_LOGIN_WORDS.search(body)) and not _ABOUT_REPOSITORY.search(body)
+        yield Said("upstream-refused-login" if login else "fallback-401", line, repository=repository)
+    elif repository and _RATE.search(error):
+        yield Said("fallback-429", line, repository=repository)
+    elif not status and _NAME.search(error):
+        yield Said("fallback-dns", line, repository=repository)
+    elif not status and _NETWORK.search(error):
         yield Said("fallback-network", line, repository=repository)
         if "connection refused" in error.lower():
             yield Said("fallback-refused", line, repository=repository)
+    elif repository and not (status and status["status"] == "404") and "context canceled" not in error:
+        # The rest: upstream neither gave the image nor denied that it has it, and the client did not just hang up. Harbor 2.1
+        # and 2.2 name no repository; what would follow for one image from a line about any is too much.
+        yield Said("fallback-other", line, repository=repository)
+        if _CHALLENGE.search(error):
+            yield Said("fallback-challenge", line, repository=repository)
 
 
 def key_form(text: str) -> str:

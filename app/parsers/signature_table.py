@@ -42,6 +42,7 @@ ROWS: Final[tuple[Row, ...]] = (
     ("credential-refused", r"unexpected status(?: code)? from (HEAD|GET) request to [^\s?]*?/v2/(?!token\b)\S*: 401\b|failed with status code \[(manifests|blobs)[^\]]*\]: 401\b|unexpected status code \[(manifests|blobs)[^\]]*\]: 401\b|unexpected status code https?://\S+/v2/\S+: 401\b|(HEAD|GET|POST|PATCH|PUT) https?://\S+/v2/\S*: unexpected status code 401\b"),
     ("token-refused", r"failed to fetch oauth token: .*?\b40[13]\b|unable to retrieve auth token|unexpected status from (POST|GET) request to \S*token\S*: 40[13]\b"),
     ("token-broken", r"failed to fetch (oauth|anonymous) token: .*?\b5\d\d\b|did not include a token|unexpected status from POST request to \S*token\S*: 5\d\d"),
+    ("realm-dial-failure realm-unparsable", r"invalid token auth challenge realm: parse "),
     ("token-not-json token-html", r"unable to decode token response: invalid character '<'"),
     ("token-not-json", r"unable to decode token response|after top-level value"),
     ("token-not-json service-unknown", r"unable to handle service"),
@@ -76,11 +77,15 @@ ROWS: Final[tuple[Row, ...]] = (
     ("proxy-project-401 blob-401-body", r"http status code: 401, body:"),
     # --- policies and Harbor's own verdicts (harbor-and-kubernetes.md E) ---
     ("policy-412", r"412 Precondition Failed|PROJECTPOLICYVIOLATION"),
+    # No client writes with these methods: what is refused is the reading of an image, also in the middle of a push.
+    ("policy-412 policy-on-read", r"\b(?:HEAD|GET) (?:request to )?https?://\S+/manifests/\S+: (?:unexpected status code )?412\b"),
     ("policy-412 policy-vul", r"cannot be pulled due to configured policy|without vulnerability scanning"),
     ("policy-412 policy-sign", r"the image is not signed"),
     ("harbor-says-why quota", r"will exceed the configured upper limit|quota exceeded when processing|exceeds? the (project )?quota"),
-    ("harbor-says-why immutable", r"configured as immutable|because the repository is immutable|\bimmutable tag\b|tag is immutable"),
-    ("harbor-says-why read-only", r"in read[- ]only mode|set to read[- ]only mode|under read[- ]only mode"),
+    # Harbor 1.9 and 1.10 (`src/pkg/types`, `src/common/quota`)
+    ("harbor-says-why quota", r"over the quota: used \d+ but only hard \d+|not enough quota available to process the request|storage resource overflow the hard limit"),
+    ("harbor-says-why immutable", r"configured as immutable|because the repository is immutable|\bimmutable tag\b|tag is immutable|\btag:? ?\S+ is immutable"),
+    ("harbor-says-why read-only", r"(?:in|set to|under) read[- ]?only mode|被设置为只读模式"),
     ("harbor-says-why proxy-push", r"push artifact to a proxy project"),
     ("harbor-says-why project-not-found", r"project not found, name:"),
     ("forbidden csrf", r"CSRF token"),
@@ -89,7 +94,7 @@ ROWS: Final[tuple[Row, ...]] = (
     ("bad-request repo-name-invalid", r"invalid repository name(?!: 64)"),
     ("too-large", r"413 Request Entity Too Large|Request Entity Too Large|HTTP 413\b|StatusCode: 413\b|: 413\b|status(?: code)?:? 413\b"),
     ("rate", r"\b429\b[ :]+Too Many|toomanyrequests|too many requests to (upstream )?registry|reached your (unauthenticated )?pull rate limit|TOO_MANY_REQUEST|status(?: code)?:? 429\b|\b429 \(Too Many"),
-    ("rate upstream-429", r"too many requests to upstream registry"),
+    ("rate upstream-429", r"too many requests to upstream registry|login to dockerhub error: .*?(rate limit exceeded|too many requests)"),
     ("endpoint-refused registry-type", r"unsupported registry type"),
     ("endpoint-refused", r"the registry is unhealthy|current registry is unhealthy"),
     # --- scheme and TLS (node.md 4.1) ---
@@ -124,6 +129,10 @@ ROWS: Final[tuple[Row, ...]] = (
     ("media-type", r"unexpected media type|mismatched image rootfs|unsupported (manifest )?media ?type|missing or empty Content-Type"),
     ("media-type no-content-type", r"missing or empty Content-Type"),
     ("media-type html-type", r"(?:unexpected media type|reference for unknown type:) ?text/html"),
+    # The Content-Type of the answer picks the parser, which then finds another type in the body.
+    ("media-type type-differs", r"mediaType in (?:manifest|image index)(?: list)? should be '"),
+    # Harbor before 2.0: core's log, and what a client is told of an index.
+    ("media-type kind-refused", r"unsupported content type for manifest: application/vnd\.|\bmanifest\.list is not supported"),
     ("media-type schema1", r"schema 1 image|missing signature key|manifest\.v1\+prettyjws|schema ?v?1 manifest|unsupported schema version 1"),
     ("digest-mismatch", r"unexpected commit digest|layer verification failed for digest|(?<!provided )digest did not match|does not match the digest"),
     ("short-body", r"unexpected EOF|short read: expected|expected number of bytes"),

@@ -204,7 +204,11 @@ def _status_words(tags: dict[str, None], joined: str, around: Around, where: Url
         tags.update(dict.fromkeys(("token-not-json", "token-html")))
     if body and body["status"] == "403":
         tags["forbidden"] = None
-    if (status == 405 and push) or (push and re.search(r"method not allowed", joined, re.I)):
+    if push and re.search(r"operation is unsupported|err\.code=unsupported\b", joined, re.I):
+        # A plain registry in read-only mode has no handler for writing and answers in plain words (observed-nodes.md); one
+        # that mirrors another has the handler, which then says this as JSON.
+        tags.update(dict.fromkeys(("harbor-says-why", "push-unsupported")))
+    elif (status == 405 and push) or (push and re.search(r"method not allowed", joined, re.I)):
         tags.update(dict.fromkeys(("harbor-says-why", "method-not-allowed")))
     if status == 403 and not (
         {"harbor-says-why", "token-refused", "no-credential-sent", "proxy-text", "push-storage-error"} & tags.keys()

@@ -21,6 +21,8 @@ from app.parsers.urls import UrlReading, dial_address, failing_url, find_urls, r
 
 EVENT: Final = "event"
 """Source of a text that the kubelet wrote: an event or a waiting state."""
+_OCI_PUT: Final = re.compile(r"application/vnd\.oci\.image\.(?:manifest|index)\.v1\+json(?: failed|\(Error )")
+"""podman, buildah and skopeo name the type of the manifest that was refused, in a line before the error or in it."""
 _KUBELET_TAGS: Final = frozenset(
     [
         "reference-refused",
@@ -187,6 +189,8 @@ def read_text(
         client = "kubelet"
     if above.retries and action == "push" and SYMPTOMS & set(tags) <= {"http-5xx", "reset", "unclassified"}:
         tags = (*tags, "push-storage-error")  # docker's `Retrying in` stands on lines of its own
+    if action == "push" and _OCI_PUT.search(above.output or joined):
+        tags = (*tags, "oci-manifest")
     moved = upload_moved(joined, own_host)
     if moved and "unclassified" in tags:
         tags = (*(tag for tag in tags if tag != "unclassified"), "upload-broken")
@@ -271,8 +275,9 @@ def action_of(joined: str, url: UrlReading) -> str | None:
         return "login"
     if url.path_kind == "upload" or re.search(
         r"action: push|The push refers to|writing blob: |writing manifest: uploading|blob upload|"
+        r"over the quota: used|not enough quota available|Error uploading manifest|"
         r"will exceed the configured upper limit|configured as immutable|push artifact to a proxy|"
-        r"error checking push|failed to push|Failed to upload|pushing image|cannot be overwritten|completing upload|Request Entity Too Large|"
+        r"error checking push|failed to push|Failed to upload|pushing image|cannot be overwrit|completing upload|Request Entity Too Large|"
         r"uploadArtifacts|write_package|Write organization package|http\.request\.method=(PUT|PATCH|POST)|push时|推送",
         joined,
         re.I,

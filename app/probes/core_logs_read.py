@@ -27,7 +27,19 @@ CLOCK_TAGS: Final = frozenset({"not-yet-valid", "token-expired", "project-recrea
 REFUSALS: Final = frozenset({"robot-refused", "robot-disabled", "robot-expired", "user-refused"})
 LIVE_MARGIN: Final = 12.0
 """Before the first failing try that is watched: what was refused earlier was another fault."""
-UPSTREAM_TAGS: Final = frozenset({"upstream-refused-login", "fallback-401", "fallback-network"})
+UPSTREAM_TAGS: Final = frozenset(
+    {
+        "upstream-refused-login",
+        "fallback-401",
+        "fallback-429",
+        "fallback-dns",
+        "fallback-network",
+        "fallback-refused",
+        "fallback-other",
+        "fallback-challenge",
+    }
+)
+"""What a line about one project says; what other projects met is left out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,8 +43,18 @@ PROXY = "[ERROR] [/server/middleware/repoproxy/proxy.go:217]: failed to proxy ma
             ["fallback-401"],
         ),
         (PROXY + 'Get "https://up.example.com/v2/": dial tcp 192.0.2.1:443: connect: connection refused', ["fallback-network", "fallback-refused"]),
+        (PROXY + "http status code: 502, body: ", ["fallback-other"]),
+        (PROXY + "http status code: 403, body: <!DOCTYPE html><html><head><title>Just a moment...</title>", ["fallback-other", "fallback-challenge"]),
+        (PROXY + 'login to dockerhub error: {"detail": "Rate limit exceeded", "error": false}', ["fallback-429"]),
+        (PROXY + "http status code: 429, body: ", ["fallback-429"]),
+        (PROXY + 'Get "https://up.example.com/v2/": dial tcp: lookup up.example.com on 192.0.2.53:53: no such host', ["fallback-dns"]),
+        (
+            '[ERROR] [/controller/registry/controller.go:233]: failed to check health of registry 1: Post "https://up.example.com/": dial tcp: lookup up.example.com: Temporary failure in name resolution',
+            ["endpoint-dns"],
+        ),
+        ('[ERROR] [/controller/registry/controller.go:233]: failed to check health of registry 1: Get "https://up.example.com/": dial tcp 192.0.2.1:443: i/o timeout', []),
         (PROXY + 'Get "https://up.example.com/v2/": tls: failed to verify certificate: x509: certificate signed by unknown authority', ["fallback-network"]),
-        (PROXY + "crypto/aes: invalid key size 9", ["cipher"]),
+        (PROXY + "crypto/aes: invalid key size 9", ["cipher", "fallback-other"]),
         ("[WARNING] [/server/middleware/repoproxy/proxy.go:413]: current registry is unhealthy, regID:2, Name:hub, Status: unhealthy", ["upstream-unhealthy(hub)"]),
         ("[ERROR] [/server/middleware/repoproxy/proxy.go:99]: current connection exceed max connections to upstream registry", ["upstream-cap"]),
         ("[ERROR] [/controller/proxy/local.go:150]: Failed to push blob to local repo, error: http status code: 401, body: ", ["cache-write-401"]),
@@ -63,6 +73,9 @@ PROXY = "[ERROR] [/server/middleware/repoproxy/proxy.go:217]: failed to proxy ma
         ("http: proxy error: dial tcp 192.0.2.9:5000: connect: no route to host", ["registry-unreachable"]),
         ("[ERROR] [token.go:48]: failed to get it, error: Error 1040: Too many connections", ["db"]),
         ("Too many failed login attempts for this username or IP address", ["upstream-refused-login"]),
+        ("[ERROR] [/core/middlewares/interceptor/quota/quota.go:64]: Failed to add resources, error: over the quota: used 2048 but only hard 1024", ["quota"]),
+        ("[WARNING] [/core/middlewares/readonly/hanlder.go:39]: The request is prohibited in readonly mode, url is: /v2/t/a/blobs/uploads/", ["read-only"]),
+        ("[WARNING] [/core/middlewares/sizequota/handler.go:48]: Error occurred when to handle request in size quota handler: unsupported content type for manifest: application/vnd.oci.image.manifest.v1+json", ["kind-refused"]),
     ],
 )  # fmt: skip
 def test_one_tag_for_each_text(line: str, expected: list[str]) -> None:
@@ -75,7 +88,9 @@ def test_one_tag_for_each_text(line: str, expected: list[str]) -> None:
         "[INFO] [/core/main.go:152]: The server listens on :8080",
         "[WARNING] [/pkg/registry/auth/bearer/cache.go:99]: token issued time is empty, return expired to refresh token",
         '[ERROR] [/controller/proxy/controller.go:295]: failed to pull blob, error http status code: 401, body: {"errors": []}',
-        PROXY + "http status code: 502, body: ",
+        PROXY + "http status code: 404, body: ",
+        "[WARNING] [/server/middleware/repoproxy/proxy.go:119]: Proxy to remote failed, fallback to local repo, error: http status code: 429, body: ",
+        PROXY + 'Get "https://up.example.com/v2/": context canceled',
         "2026/03/01 08:00:00 http: proxy error: context canceled",
         '[ERROR] [/pkg/reg/adapter/native/adapter.go:127]: failed to ping registry https://up.example.com: Get "https://up.example.com/v2/": dial tcp: lookup up.example.com: no such host',
     ],
@@ -101,6 +116,18 @@ def test_prefixes(prefix: str, pod: str, process: str) -> None:
     assert line.stamp == stamp_of("2026-03-01T08:00:00Z")
     assert (line.level, line.place) == ("ERROR", "/server/middleware/security/robot.go")
     assert line.text == "failed to authenticate robot account: robot$ci"
+
+
+def test_a_line_wrapped_behind_a_comma_is_one() -> None:
+    text = (
+        "[ERROR] [/server/middleware/repoproxy/proxy.go:162]: failed to proxy manifest, fallback to local,\n"
+        "request uri: /v2/hub/lib/app/manifests/1.0,\n"
+        'error: Get "https://up.example.com/v2/": dial tcp 192.0.2.1:443: i/o timeout\n'
+        "2026-03-01T08:00:00Z [INFO] [/core/main.go:152]: The server listens on :8080"
+    )
+    (said,) = what_it_says(parse_lines(text))
+    assert (said.tag, said.repository) == ("fallback-network", "hub/lib/app")
+    assert len(list(parse_lines(text))) == 2
 
 
 def test_fields_may_hold_brackets_and_quotes() -> None:

@@ -76,8 +76,14 @@ SEEN = [
     ("policy-vul", "current image without vulnerability scanning cannot be pulled due to configured policy"),
     ("policy-sign", "The image is not signed in Notary."),
     ("quota", "denied: adding 1 MiB, which when updated to current usage will exceed the configured upper limit of 2 MiB."),
+    ("quota", "Failed to add resources, error: over the quota: used 2048 but only hard 1024"),
+    ("quota", "denied: Not enough quota available to process the request, add 1.0MiB of storage resource overflow the hard limit, current usage is 2.0MiB and hard limit is 2.5MiB."),
     ("immutable", "Failed to process request due to 'a:1' configured as immutable."),
+    ("immutable", "denied: The tag:t/a:1 is immutable, cannot be overwrite."),
+    ("policy-on-read", f"HEAD {M}: unexpected status code 412 Precondition Failed (HEAD responses have no body, use GET for details)"),
+    ("policy-on-read", f"unexpected status from HEAD request to {M}: 412 Precondition Failed"),
     ("read-only", "denied: The system is in read only mode. Any modification is prohibited."),
+    ("read-only", "The request is prohibited in readonly mode, url is: /v2/t/a/manifests/1"),
     ("proxy-push", "can not push artifact to a proxy project: x"),
     ("project-not-found", f"unexpected status from GET request to {M}: 401 Unauthorized\nunauthorized: project team not found"),
     ("csrf", "403 Forbidden: CSRF token not found in request"),
@@ -116,6 +122,9 @@ SEEN = [
     ("exec-format", "exec /app: exec format error"),
     ("html-type", "unexpected media type text/html for sha256:aa: not found"),
     ("schema1", "schema 1 image manifests are no longer supported: invalid argument"),
+    ("type-differs", "mediaType in manifest list should be 'application/vnd.docker.distribution.manifest.list.v2+json' not 'application/vnd.oci.image.index.v1+json'"),
+    ("kind-refused", "unknown: Manifest.list is not supported."),
+    ("realm-unparsable", 'Get https://h.example/v2/: invalid token auth challenge realm: parse https://h.example:${PORT}/token: invalid port ":${PORT}" after host'),
     ("digest-mismatch", "failed commit on ref: unexpected commit digest sha256:aa, expected sha256:bb"),
     ("short-body", "short read: expected 10 bytes but got 5: unexpected EOF"),
     ("extract-failed", "failed to extract layer sha256:aa: mount callback failed"),
@@ -134,12 +143,27 @@ def test_marker(tag: str, text: str) -> None:
     assert tag in read_tags(text, PULL)
 
 
+@pytest.mark.parametrize(
+    ("tag", "text"),
+    [
+        ("quota", "AccountSizeOverQuota: the account is over its quota"),
+        ("quota", "error occurred in quota handler: require redis lock failed"),
+        ("read-only", "mkdir /storage/docker: read-only file system"),
+        ("method-not-allowed", "HTTP 405: unsupported: The operation is unsupported."),
+        ("policy-on-read", f"PUT {M}: unexpected status code 412 Precondition Failed"),
+    ],
+)
+def test_what_a_marker_does_not_take(tag: str, text: str) -> None:
+    assert tag not in read_tags(text, Around("push"))
+
+
 def test_pushes() -> None:
     wanted = {
         "unauthorized to access repository: t/a, action: push": "harbor-unauthorized-push",
         "unauthorized: access to the requested resource is not authorized": "harbor-unauthorized-push",
         "UNAUTHORIZED: authentication required; [map[Action:push Class: Name:t/a Type:repository]]": "harbor-unauthorized-push",
         "Method not allowed": "method-not-allowed",
+        "error parsing HTTP 405 response body: unsupported: The operation is unsupported.": "push-unsupported",
         "blob upload unknown": "upload-broken",
         "blob unknown to registry": "unknown-blob",
         "UNKNOWN: unknown error; map[DriverName:filesystem Enclosed:map[Err:28 Op:write]]": "err28",

@@ -164,6 +164,18 @@ def test_credential_by_the_words(text: str, sent: str) -> None:
     assert read_text(text, source=EVENT).cred_sent == sent
 
 
+def test_the_type_of_a_refused_manifest_may_stand_in_a_line_before() -> None:
+    refused = "Error uploading manifest 1 to h.example/t/a: received unexpected HTTP status: 500 Internal Server Error"
+    kind = "DEBU[0000] Writing manifest using preferred type application/vnd.oci.image.manifest.v1+json failed: "
+    (reading,) = read_blob(
+        f"{kind}{refused}\nERRO[0000] Error copying image to the remote destination: {refused}"
+    ).readings
+    assert (reading.action, reading.status) == ("push", 500)
+    assert "oci-manifest" in reading.tags
+    (reading,) = read_blob(f"ERRO[0000] Error copying image to the remote destination: {refused}").readings
+    assert "oci-manifest" not in reading.tags
+
+
 def test_joined_errors_and_pause_image() -> None:
     joined = 'Failed to pull image "h.example/a:1": [failed to resolve image: unexpected status: 401 Unauthorized, failed to resolve image: EOF]'
     assert read_text(joined, source=EVENT).joined_errors
