@@ -48,7 +48,7 @@ _STATUS: Final = (
 _FAILING = re.compile(
     r"\b(error|errors|fail(s|ed|ing|ure)?|fatal?|denied|unauthori[sz]ed|refused|forbidden|cannot|can ?not|can't|unable|not able|"
     r"couldn't|could not|invalid|timeout|timed out|x509|panic|rejected|unhealthy|blocked|EOF|ErrImagePull|"
-    r"ImagePullBackOff|Back-?off|level=(error|fatal)|not found|reset|misbehaving|unreachable|blob unknown|unknown blob|upload unknown|no such|required|exceeded|expired|"
+    r"ImagePullBackOff|Back-?off|level=(error|fatal)|not found|reset|misbehaving|unreachable|blob unknown|unknown blob|upload unknown|no such|unknown authority|required|exceeded|expired|"
     r"BackOff|does(n't| not) work|not work(ing)?)\b|\b[45]\d\d\b (?=[A-Z])|\bunknown: |^\W*40[13]\W*$|FATA\[|^ERRO",
     re.I,
 )
