@@ -15,7 +15,7 @@ from app.probes.runtime_files import NodeFiles
 from app.probes.runtime_setup import node_setup
 from app.pullplan.containerd import Choice, choose
 from app.pullplan.inputs import K3sSetup
-from app.pullplan.near import near_config_key, near_mirror_key
+from app.pullplan.near import near_config_key, near_mirror_key, same_place
 from app.pullplan.plan import rewrite_applies, split_image
 from app.pullplan.repairs_k3s import endpoint_authorities, k3s_choice
 from app.pullplan.settings import effective
@@ -24,7 +24,14 @@ READ = (
     "k3s.file_ok", "k3s.parse_error", "k3s.near_file", "k3s.newer_than_process", "k3s.keys_dropped", "k3s.mirror_key_match", "k3s.configs_key_match",
     "k3s.near_key", "k3s.generated_has_it", "k3s.only_defaults", "k3s.template",
 )  # fmt: skip
-PLAN = ("k3s.scheme", "k3s.rewrite_applies", "k3s.mirrors_elsewhere", "k3s.wildcard_defect", "k3s.embedded")
+PLAN = (
+    "k3s.scheme",
+    "k3s.rewrite_applies",
+    "k3s.mirrors_elsewhere",
+    "k3s.wildcard_defect",
+    "k3s.embedded",
+    "k3s.skips_verify",
+)
 CRIO = ("crio.insecure_entry", "crio.insecure_option", "crio.signature_required", "crio.cert_dir_shadowed")
 
 
@@ -149,6 +156,10 @@ def plan(material: Material, scene: Scene) -> Iterable[Evidence]:
                 [fit for host in hosts if (fit := rewrite_applies(host, repository)) is not None] if repository else []
             )
             facts["k3s.rewrite_applies"] = any(fits) if fits else None
+            own = [
+                host for host in hosts if host.scheme == "https" and same_place(host.authority, host.scheme, namespace)
+            ]
+            facts["k3s.skips_verify"] = bool(own) and own[0].skip_verify
             defect = wildcard_defect(setup.registries, setup.release)
             if defect is not None:
                 facts["k3s.wildcard_defect"] = defect

@@ -78,3 +78,26 @@ def test_a_key_is_near_in_every_form_of_the_file(header: str, plugin: str, key: 
     ):
         found.update(record.facts)
     assert (found["containerd.inline_hosts"], found["containerd.inline_near"]) == ((key,), near)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "skips"),
+    [
+        (f'[host."https://{HOST}"]\nskip_verify = true\n', True),
+        (f'server = "https://{HOST}"\nskip_verify = true\n', True),
+        (f'[host."https://{HOST}:443"]\nskip_verify = true\n', True),
+        (f'[host."https://{HOST}"]\nca = "/a.crt"\n', False),
+        ('[host."https://mirror.example"]\nskip_verify = true\n', False),  # another host's check
+        (f'[host."http://{HOST}"]\nskip_verify = true\n', False),  # nothing to check
+    ],
+)
+def test_an_entry_for_the_very_host_that_turns_the_check_off(hosts: str, skips: bool) -> None:
+    documents = [
+        Document("nodes/n1/etc/containerd/config.toml", CONFIG),
+        Document(f"nodes/n1{ROOT}/{HOST}/hosts.toml", hosts),
+    ]
+    scene = Scene(Incident("i", f"{HOST}/a/b:1", HOST, "pull", nodes=("n1",)), 0.0)
+    found: dict[str, Value] = {}
+    for record in BY_ID["hosts_toml.read"].read(Material(documents), scene):
+        found.update(record.facts)
+    assert found["hosts_toml.skips_verify"] is skips
