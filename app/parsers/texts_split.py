@@ -16,6 +16,8 @@ from app.parsers.signatures import looks_failing
 from app.parsers.texts_lines import Failure, log_entry, stamp_of, strip_stamp, table_row
 
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07")
+_FRAME = re.compile(r"^\s*[│┃║]|[│┃║]\s*$")
+"""The frame that a tool with windows draws around what kubectl shows."""
 _TOOLS: Final = (
     "docker-compose", "docker", "nerdctl", "crictl", "ctr", "podman", "buildah", "skopeo", "gcrane", "crane", "helm", "oras",
     "executor", "kubectl", "img", "buildctl",
@@ -176,7 +178,7 @@ def split_attempts(blob: str) -> list[Attempt]:
 
 def _lines(blob: str) -> list[str]:
     plain = without_colours(blob.replace("\r\n", "\n"))
-    plain = "\n".join(line.rsplit("\r", 1)[-1] for line in plain.split("\n"))
+    plain = "\n".join(_FRAME.sub(" ", line.rsplit("\r", 1)[-1]) for line in plain.split("\n"))
     lines = plain.split("\n")
     return lines[-_LIMIT:]
 

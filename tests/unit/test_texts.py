@@ -123,6 +123,13 @@ def test_describe_table() -> None:
     ]
 
 
+def test_a_table_copied_with_its_frame() -> None:
+    row = 'Warning  ErrImageNeverPull  3m (x2 over 5m)  kubelet  Container image "a:1" is not present with pull policy of Never'
+    for framed in (f"│ {row}   │", f"│{row}"):
+        (reading,) = read_blob(framed).readings
+        assert (reading.reason, reading.message) == ("ErrImageNeverPull", row.partition("kubelet  ")[2])
+
+
 def test_pod_table() -> None:
     blob = read_blob(
         "NAME  READY  STATUS  RESTARTS  AGE\nweb-1   0/1   ImagePullBackOff   0   3m\nweb-2   1/1   Running   0   3m\n"
