@@ -120,7 +120,7 @@ ROWS: Final[tuple[Row, ...]] = (
     ("content-missing content-descriptor", r"could not fetch content descriptor"),
     ("no-space", r"no space left on device|\bErr:28\b|Err:0x1c\b"),
     ("verifier", r"SignatureValidationFailed|source image rejected|signature validation failed|image verifier \S+"),
-    ("verifier policy-file", r'invalid policy in "|open \S*/policy\.json: no such file or directory'),
+    ("verifier policy-file", r'invalid policy in "/[^"]+\.json"|open \S*/containers/policy\.json: no such file or directory'),
     # Keys of signature policies that an older reader does not know.
     ("verifier policy-file policy-newer", r'invalid policy in "[^"]+": (?:Unknown key "(?:keyPaths|keyDatas|fulcio|rekor\w+|pki)"|Unknown policy requirement type "sigstoreSigned")'),
     ("verifier verifier-blocked", r"image verifier .*?blocked pull"),

@@ -138,6 +138,7 @@ def test_pushes() -> None:
 
 
 LOOK_ALIKES = [
+    ("policy-file", "open /etc/kubernetes/policy.json: no such file or directory"),
     ("mirror-no-scheme", 'Get "proxy.example:3128": parse "proxy.example:3128": missing protocol scheme'),
     ("mirror-no-scheme", 'failed calling webhook "w.example": parse ":///x": missing protocol scheme'),
     ("policy-newer", 'invalid policy in "/etc/containers/policy.json": Unknown key "keypath"'),
