@@ -81,10 +81,13 @@ def _sound(work: Work, edit: RegistriesEdit) -> None:
         edit.table("mirrors")[namespace] = edit.table("mirrors")[near]
         work.note(f"the mirror of {near} is named {namespace} as well, as images have it")
     registries = _read(edit)
-    key, meant = near_config_key(registries, endpoint_authorities(registries, namespace))
+    authorities = endpoint_authorities(registries, namespace)
+    # The endpoint that is asked first is the one that lacked its entry.
+    first = authorities[0] if work.finding == "k3s-configs-key-mismatch" else ""
+    key, meant = near_config_key(registries, authorities, first)
     if key:
         configs = edit.table("configs")
-        if meant in configs:
+        if meant in configs or key in (*authorities, "docker.io"):  # which is asked by that key in its turn
             for part, value in configs[key].items():
                 place = edit.table("configs", meant)
                 if part not in place:

@@ -13,6 +13,7 @@ Row = tuple[str, str] | tuple[str, str, str]
 ROWS: Final[tuple[Row, ...]] = (
     # --- the reference, the kubelet, the CRI (node.md 1.2, 2.2) ---
     ("reference-refused", r"couldn't parse image (name|reference)|invalid reference format|\bInvalidImageName\b"),
+    ("reference-refused scheme-in-name", r"couldn't parse image (name|reference) \"?https?://"),
     ("reference-refused short-name", r'short-name "|no registries configured while trying to pull an unqualified image'),
     ("never-pull", r"is not present with pull policy of Never|\bErrImageNeverPull\b"),
     ("image-service-missing", r"unknown service (?:runtime\.v1|api\.v1\.CRIPluginService)|validate CRI v1 \w+ API|CRI image service|all endpoints failed"),
@@ -31,7 +32,7 @@ ROWS: Final[tuple[Row, ...]] = (
     ("secret-not-retrieved", r'(?:Error syncing pod, skipping|Failed to create pod): (?:failed to \S+: )?secrets? "[\w.-]+" not found', r"MountVolume|volume"),
     ("secret-not-retrieved", r"FailedToRetrieveImagePullSecret|unable to retrieve (some )?(image )?pull secrets?"),
     ("secret-unparsable illegal-base64", r"illegal base64 data at input byte", r"docker-credential-|error getting credentials"),
-    ("secret-unparsable", r"unable to parse auth field"),
+    ("secret-unparsable auth-format", r"unable to parse auth field"),
     ("manifest-refused", r"strict decoding error: unknown field|<secret contents redacted>"),
     ("manifest-refused container-field", r"unknown field \"?(\S*containers\[\d+\]\.)imagePullSecrets|unknown field \"imagePullSecrets\" in io\.k8s\.api\.core\.v1\.Container"),
     ("manifest-refused data-key-required", r"\.dockerconfigjson\]?: Required value"),
@@ -111,6 +112,8 @@ ROWS: Final[tuple[Row, ...]] = (
     # The path stands before the cause; a file below certs.d belongs to the entry itself and is another matter.
     ("hosts-file-error ca-absent", r"(?:unable to (?:read|load) CA cert|failed to load CA file)(?![^\n]*certs\.d/)[^\n]*no such file or directory"),
     ("hosts-file-error no-resolve", r"no resolve hosts"),
+    # A mirror's address without a scheme: nothing stands before `:///`, or the host is taken for the scheme of its port.
+    ("hosts-file-error mirror-no-scheme", r'failed to resolve (?:reference|image) .*parse "?:?/{2,3}\S+: missing protocol scheme|failed to do request: \w+ "?[\w.-]+:///?v2/\S+: unsupported protocol scheme'),
     ("tls-stall", r"TLS handshake timeout"),
     # --- names, addresses, proxies (node.md 5.1) ---
     ("name-not-resolved", r"no such host|name or service not known|could not resolve host|name does not resolve|nodename nor servname"),
@@ -119,7 +122,7 @@ ROWS: Final[tuple[Row, ...]] = (
     ("proxy-text proxyconnect", r"proxyconnect tcp"),
     ("proxy-text proxy-auth-required", r"proxy authentication required"),
     ("proxy-text connect-refused", r"(get|head|post|put|patch) \\?\"?https?://\S+?\\?\"?: (forbidden|service unavailable|bad gateway|gateway time-?out)\b"),
-    ("registry-status", r"unexpected status|unexpected HTTP status|failed with status code \["),
+    ("registry-status", r"unexpected status|unexpected HTTP status|failed with status code \[|invalid status code from registry"),
     ("ignored-key", r"Ignoring unknown key|failed to decode \S*\.toml|server is not ready: yaml:|level=fatal msg=\"?yaml:|registries\.yaml: yaml:|^yaml: line \d+:"),
     # --- content ---
     ("not-found repository-unknown", r"\bname unknown\b|repository with name '[^']+' does not exist in the registry"),
@@ -138,9 +141,13 @@ ROWS: Final[tuple[Row, ...]] = (
     ("short-body", r"unexpected EOF|short read: expected|expected number of bytes"),
     ("extract-failed", r"failed to extract layer|failed to register layer|error processing tar file"),
     ("content-missing content-digest", r"content digest \S+: not found|content digest \S+ not found"),
+    ("content-missing local-store", r'missing parent "\S+" bucket: not found|failed to get image from containerd "?[^"\s]+"?: .*not found'),
     ("content-missing content-descriptor", r"could not fetch content descriptor"),
     ("no-space", r"no space left on device|\bErr:28\b|Err:0x1c\b"),
     ("verifier", r"SignatureValidationFailed|source image rejected|signature validation failed|image verifier \S+"),
+    ("verifier policy-file", r'invalid policy in "/[^"]+\.json"|open \S*/containers/policy\.json: no such file or directory'),
+    # Keys of signature policies that an older reader does not know.
+    ("verifier policy-file policy-newer", r'invalid policy in "[^"]+": (?:Unknown key "(?:keyPaths|keyDatas|fulcio|rekor\w+|pki)"|Unknown policy requirement type "sigstoreSigned")'),
     ("verifier verifier-blocked", r"image verifier .*?blocked pull"),
     # --- uploads and the registry's storage ---
     ("upload-broken", r"blob upload (unknown|invalid)|BLOB_UPLOAD_(UNKNOWN|INVALID)|digest invalid: provided digest did not match|provided digest did not match uploaded content"),

@@ -27,7 +27,7 @@ _RESET = re.compile(
     re.M,
 )
 _SERVER = re.compile(
-    r"\b(500 Internal Server Error|502 Bad Gateway|503 Service (Temporarily )?Unavailable|504 Gateway Time-?out|524\b)|"
+    r"\b(500 \(?Internal Server Error|502 \(?Bad Gateway|503 \(?Service (Temporarily )?Unavailable|504 \(?Gateway Time-?out|524\b)|"
     r"unexpected HTTP status: 5\d\d|HTTP 5\d\d response body|StatusCode: 5\d\d|status(?: code)?:? 5\d\d\b|: 5\d\d\b [A-Z]|"
     r"(?<!unknown: )\binternal server error\b",
     re.I,
@@ -49,7 +49,7 @@ _STATUS: Final = (
 _FAILING = re.compile(
     r"\b(error|errors|fail(s|ed|ing|ure)?|fatal?|denied|unauthori[sz]ed|refused|forbidden|cannot|can ?not|can't|unable|not able|"
     r"couldn't|could not|invalid|timeout|timed out|x509|panic|rejected|unhealthy|blocked|EOF|ErrImagePull|"
-    r"ImagePullBackOff|Back-?off|level=(error|fatal)|not found|reset|misbehaving|unreachable|blob unknown|unknown blob|upload unknown|no such|required|exceeded|expired|"
+    r"ImagePullBackOff|Back-?off|level=(error|fatal)|not found|reset|misbehaving|unreachable|blob unknown|unknown blob|upload unknown|no such|unknown authority|required|exceeded|expired|"
     r"BackOff|does(n't| not) work|not work(ing)?)\b|\b[45]\d\d\b (?=[A-Z])|\bunknown: |^\W*40[13]\W*$|FATA\[|^ERRO",
     re.I,
 )
@@ -200,7 +200,9 @@ def _status_words(tags: dict[str, None], joined: str, around: Around, where: Url
         if around.action == "login" or (token and status is not None and status >= 500):
             tags["token-broken"] = None
     html = re.search(r"invalid character '<'", joined) is not None
-    if html and (body is None or body["status"] in ("200", "404") or (body["status"] == "405" and not push)):
+    page = re.search(r"pinging (?:container|docker) registry \S+: StatusCode: (?:200|404|405), \"?<", joined)
+    told = body is None or body["status"] in ("200", "404") or (body["status"] == "405" and not push)
+    if page or (html and told):
         tags.update(dict.fromkeys(("token-not-json", "token-html")))
     if body and body["status"] == "403":
         tags["forbidden"] = None
@@ -305,6 +307,8 @@ def _settle(tags: dict[str, None], joined: str, around: Around, where: UrlReadin
     """What one marker takes from another, and what hangs on the place."""
     if "blob-401-body" in tags:
         tags.pop("docker-access-denied", None)
+    if "local-store" in tags:
+        tags.pop("not-found", None)  # the node misses it, not the registry
     if around.action == "push" and "credential-refused" in tags and around.client not in ("containerd", "ctr"):
         # A bare 401 of a pushing client is the same refusal as Harbor's sentence, seen by HEAD.
         tags.pop("credential-refused")

@@ -16,14 +16,25 @@ from app.parsers.signatures import looks_failing
 from app.parsers.texts_lines import Failure, log_entry, stamp_of, strip_stamp, table_row
 
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07")
+_FRAME = re.compile(r"^\s*[│┃║]|[│┃║]\s*$")
+"""The frame that a tool with windows draws around what kubectl shows."""
 _TOOLS: Final = (
     "docker-compose", "docker", "nerdctl", "crictl", "ctr", "podman", "buildah", "skopeo", "gcrane", "crane", "helm", "oras",
-    "/kaniko/executor", "executor", "kubectl", "img", "buildctl",
+    "executor", "kubectl", "img", "buildctl",
 )  # fmt: skip
+_BEFORE: Final = r"(?:sudo\s+(?:-\S+\s+)*|time\s+|(?:/\S*/)?(?:k3s|rke2|microk8s)\s+)*"
+# Options, each perhaps with a value, and the `--` that ends them; which word is a value shows by what follows.
+_OPTIONS: Final = r"(?:-\S+\s+(?:[^-\s]\S*\s+)?)*"
+# The way into a node or pod. What counts is the tool that runs there.
+_INSIDE: Final = (
+    rf"(?:(?:(?:docker|podman|nerdctl|kubectl|oc|lxc|multipass)\s+{_OPTIONS}exec|ssh)\s+{_OPTIONS}[^-\s]\S*\s+|minikube\s+{_OPTIONS}ssh\s+)"
+    rf"{_OPTIONS}(?:(?:/\S*/)?\w*sh\s+-\w*c\s+)?(?P<quote>[\"'])?{_BEFORE}"
+)
 _COMMAND = re.compile(
     r"^\s*(?:[^\n]{0,80}?(?:[#$%➜❯>]|\]\$)\s+|\+\s+|RUN\s+)?(?:[A-Z_]+=\S+\s+)*(?:(?:echo|cat|printf)\s[^|]*\|\s*)?"
-    r"(?:sudo\s+(?:-\S+\s+)*|time\s+|k3s\s+|rke2\s+)*(?P<tool>" + "|".join(re.escape(tool) for tool in _TOOLS) + r")"
-    r"\s+(?P<rest>\S[^\n]*)$"
+    rf"{_BEFORE}(?:{_INSIDE})?(?:/\S*/)?(?:microk8s\.)?(?P<tool>"
+    + "|".join(re.escape(tool) for tool in _TOOLS)
+    + r")\s+(?P<rest>\S[^\n]*)$"
 )
 _VERBS: Final = {
     "pull": "pull", "push": "push", "login": "login", "run": "pull", "create": "pull", "build": "pull", "up": "pull",
@@ -168,7 +179,7 @@ def split_attempts(blob: str) -> list[Attempt]:
 
 def _lines(blob: str) -> list[str]:
     plain = without_colours(blob.replace("\r\n", "\n"))
-    plain = "\n".join(line.rsplit("\r", 1)[-1] for line in plain.split("\n"))
+    plain = "\n".join(_FRAME.sub(" ", line.rsplit("\r", 1)[-1]) for line in plain.split("\n"))
     lines = plain.split("\n")
     return lines[-_LIMIT:]
 
@@ -180,8 +191,23 @@ def _command(line: str) -> re.Match[str] | None:
     found = _COMMAND.match(stripped)
     if found is None or looks_like_output(stripped):
         return None
-    words = [word for word in _bare_words(found["rest"].split())[0] if word not in _GROUPS]
-    return found if words and words[0] in _VERBS else None
+    words = [word for word in _bare_words(_rest(found).split())[0] if word not in _GROUPS]
+    return found if words and words[0] in _VERBS and not _is_prose(words) else None
+
+
+def _rest(found: re.Match[str]) -> str:
+    """What follows the tool, up to the quote in which the whole command stood."""
+    rest, quote = found["rest"], found["quote"]
+    return rest.rpartition(quote)[0] or rest if quote else rest
+
+
+def _is_prose(words: list[str]) -> bool:
+    """`docker pull works but crictl pull fails with x509`: a sentence, which names a tool and no image."""
+    verb, name, following = (*words, "", "")[:3]
+    if verb not in ("pull", "push", "login") or re.search(r"[/:.]", name):
+        return False
+    more = re.match(r"[\w\"'(]", following) if following else name.isalpha()
+    return bool(more) and looks_failing(" ".join(words[1:]))
 
 
 def looks_like_output(line: str) -> bool:
@@ -240,13 +266,12 @@ def read_command(command: str) -> tuple[str, str | None, str, str, str]:
     found = _COMMAND.match(strip_stamp(command))
     if found is None:
         return "", None, "", "", ""
+    rest = _rest(found)
     try:
-        words = shlex.split(found["rest"].replace("\\", "\\\\"), comments=False)
+        words = shlex.split(rest.replace("\\", "\\\\"), comments=False)
     except ValueError:
-        words = found["rest"].split()
-    tool = {"executor": "kaniko", "/kaniko/executor": "kaniko", "docker-compose": "docker"}.get(
-        found["tool"], found["tool"]
-    )
+        words = rest.split()
+    tool = {"executor": "kaniko", "docker-compose": "docker"}.get(found["tool"], found["tool"])
     bare, account = _bare_words(words)
     while bare and bare[0] in _GROUPS:
         bare = bare[1:]
@@ -261,7 +286,7 @@ def read_command(command: str) -> tuple[str, str | None, str, str, str]:
         action = "push" if (places[-1].startswith("docker://") and len(places) > 1) or (len(arguments) > 1 and arguments[-1].startswith("docker://")) else "pull"  # fmt: skip
     elif tool in ("crane", "gcrane") and action == "push":
         image = arguments[-1] if arguments else ""
-    elif tool == "kubectl":
+    elif tool == "kubectl" or bare[:1] == ["exec"]:
         image = ""
     elif action == "login":
         image = next((word for word in arguments if word not in _VERBS), "")

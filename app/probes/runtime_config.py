@@ -133,11 +133,9 @@ def read_config2(material: Material, scene: Scene) -> Iterable[Evidence]:
 def _tables(
     node: NodeSetup, settings: Settings, namespace: str, files: NodeFiles
 ) -> tuple[dict[str, Value], frozenset[str]]:
-    written = (
-        settings.lost_registry
-        if settings.section_read is False and settings.lost_registry is not None
-        else settings.registry
-    )
+    # Where the section is not read, or nobody can tell, what it says is still what somebody meant: a key that is wrong is so
+    # in every form of the file.
+    written = settings.registry if settings.lost_registry is None else settings.lost_registry
     near = near_inline(written.mirrors, namespace) if namespace else None
     inline = tuple(mirror.host for mirror in written.mirrors)
     facts: dict[str, Value] = {

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from app.model.evidence import Evidence, Value
 from app.model.material import Material
 from app.model.target import Target
+from app.parsers.hosts_toml import HostTable
+from app.parsers.split_url import urlsplit
 from app.probes.base import Scene
 from app.probes.runtime_config import is_containerd, namespace_of, nodes_of, whose
 from app.probes.runtime_files import NodeFiles
@@ -14,10 +16,12 @@ from app.probes.runtime_inputs import failure_of, views_of
 from app.probes.runtime_setup import node_setup
 from app.pullplan.containerd import Choice, Host, choose, directory_names, find_directory
 from app.pullplan.inputs import CertsDir, HostsDir, NodeSetup, View
-from app.pullplan.near import near_directories
+from app.pullplan.near import near_directories, same_place
 from app.pullplan.settings import Settings, effective
 
-READ = ("hosts_toml.dir_exact", "hosts_toml.near_miss", "hosts_toml.parse_error", "hosts_toml.host_keys")
+READ = (
+    "hosts_toml.dir_exact", "hosts_toml.near_miss", "hosts_toml.parse_error", "hosts_toml.host_keys", "hosts_toml.skips_verify",
+)  # fmt: skip
 PLAN = (
     "hosts_toml.scheme", "hosts_toml.resolves", "hosts_toml.ca_error", "hosts_toml.has_ca", "hosts_toml.path_ok",
     "hosts_toml.mirrors_elsewhere", "hosts_toml.oddities",
@@ -83,6 +87,8 @@ def read(material: Material, scene: Scene) -> Iterable[Evidence]:
             )
             if file is not None and not file.error:
                 facts["hosts_toml.host_keys"] = tuple(host.url for host in file.hosts)
+                own = [table for table in (*file.hosts, file.root) if _leads_to(table, namespace)]
+                facts["hosts_toml.skips_verify"] = bool(own) and own[0].skip_verify is True
         if facts:
             shown = file.path if file is not None else tree.root
             listing = ", ".join(item.name for item in tree.dirs) or "nothing"
@@ -92,6 +98,12 @@ def read(material: Material, scene: Scene) -> Iterable[Evidence]:
             yield files.evidence(
                 "hosts_toml.read", facts, target=target, of=of, excerpt=excerpt, command=f"cat {shown}"
             )
+
+
+def _leads_to(table: HostTable, namespace: str) -> bool:
+    """Whether a table is about the registry itself over TLS; the root level without `server` is."""
+    place = urlsplit(table.url if "://" in table.url else f"https://{table.url or namespace}")
+    return place.scheme == "https" and same_place(place.netloc, place.scheme, namespace)
 
 
 def _near(tree: CertsDir, directory: HostsDir | None, namespace: str) -> str:

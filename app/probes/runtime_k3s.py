@@ -10,12 +10,12 @@ from app.model.target import Target
 from app.parsers.crio import RegistriesConf, insecure_option, parse_registries_conf, signature_required
 from app.parsers.k3s_registries import K3sRegistries, generate, only_defaults, wildcard_defect
 from app.probes.base import Scene
-from app.probes.runtime_config import namespace_of, nodes_of, whose
+from app.probes.runtime_config import contacted, namespace_of, nodes_of, whose
 from app.probes.runtime_files import NodeFiles
 from app.probes.runtime_setup import node_setup
 from app.pullplan.containerd import Choice, choose
 from app.pullplan.inputs import K3sSetup
-from app.pullplan.near import near_config_key, near_mirror_key
+from app.pullplan.near import near_config_key, near_mirror_key, same_place
 from app.pullplan.plan import rewrite_applies, split_image
 from app.pullplan.repairs_k3s import endpoint_authorities, k3s_choice
 from app.pullplan.settings import effective
@@ -24,7 +24,14 @@ READ = (
     "k3s.file_ok", "k3s.parse_error", "k3s.near_file", "k3s.newer_than_process", "k3s.keys_dropped", "k3s.mirror_key_match", "k3s.configs_key_match",
     "k3s.near_key", "k3s.generated_has_it", "k3s.only_defaults", "k3s.template",
 )  # fmt: skip
-PLAN = ("k3s.scheme", "k3s.rewrite_applies", "k3s.mirrors_elsewhere", "k3s.wildcard_defect", "k3s.embedded")
+PLAN = (
+    "k3s.scheme",
+    "k3s.rewrite_applies",
+    "k3s.mirrors_elsewhere",
+    "k3s.wildcard_defect",
+    "k3s.embedded",
+    "k3s.skips_verify",
+)
 CRIO = ("crio.insecure_entry", "crio.insecure_option", "crio.signature_required", "crio.cert_dir_shadowed")
 
 
@@ -57,12 +64,12 @@ def read(material: Material, scene: Scene) -> Iterable[Evidence]:
             yield refused
             continue
         choice = choose(node, effective(node), namespace) if namespace else Choice(known=False)
-        facts = _facts(setup, namespace, choice)
+        facts = _facts(setup, namespace, contacted(scene), choice)
         if facts:
             yield files.evidence("k3s.read", facts, of=of, excerpt=setup.text, command=f"sudo cat {setup.path}")
 
 
-def _facts(setup: K3sSetup, namespace: str, choice: Choice) -> dict[str, Value]:
+def _facts(setup: K3sSetup, namespace: str, failing: str, choice: Choice) -> dict[str, Value]:
     facts: dict[str, Value] = {}
     registries = setup.registries
     if setup.exists is not None:
@@ -81,19 +88,19 @@ def _facts(setup: K3sSetup, namespace: str, choice: Choice) -> dict[str, Value]:
     facts["k3s.keys_dropped"] = registries.dropped
     facts["k3s.only_defaults"] = only_defaults(registries)
     if namespace:
-        facts |= _keys(registries, namespace)
+        facts |= _keys(registries, namespace, failing)
         if choice.known and choice.hosts:
             facts["k3s.generated_has_it"] = _same(setup, registries, namespace, choice)
     return facts
 
 
-def _keys(registries: K3sRegistries, namespace: str) -> dict[str, Value]:
+def _keys(registries: K3sRegistries, namespace: str, failing: str) -> dict[str, Value]:
     match = registries.mirror_for(namespace) is not None
     authorities = endpoint_authorities(registries, namespace)
     every = {
         authority for mirror in registries.mirrors for authority in endpoint_authorities(registries, mirror.key)
     } | set(authorities)
-    near_config, _ = near_config_key(registries, authorities)
+    near_config, _ = near_config_key(registries, authorities, failing)
     near_mirror = near_mirror_key(registries, namespace) if not match else ""
     facts: dict[str, Value] = {"k3s.near_key": near_mirror or near_config}
     if registries.mirrors:
@@ -149,6 +156,10 @@ def plan(material: Material, scene: Scene) -> Iterable[Evidence]:
                 [fit for host in hosts if (fit := rewrite_applies(host, repository)) is not None] if repository else []
             )
             facts["k3s.rewrite_applies"] = any(fits) if fits else None
+            own = [
+                host for host in hosts if host.scheme == "https" and same_place(host.authority, host.scheme, namespace)
+            ]
+            facts["k3s.skips_verify"] = bool(own) and own[0].skip_verify
             defect = wildcard_defect(setup.registries, setup.release)
             if defect is not None:
                 facts["k3s.wildcard_defect"] = defect

@@ -50,6 +50,8 @@ class SecretSeen:
     """Server keys of which the login was masked."""
     problem: str = ""
     """Why the data cannot be read at all."""
+    no_key: bool = False
+    """It has data, and not under the key of its type: there is nothing in it that the kubelet would read."""
 
     @property
     def id(self) -> str:
@@ -57,7 +59,7 @@ class SecretSeen:
 
     def used_for(self, image: str) -> tuple[LoginEntry, ...] | None:
         """Entries that the kubelet takes for an image; None where that cannot be told."""
-        if self.kind == "other":
+        if self.kind == "other" or self.no_key:
             return ()
         if self.config is None or not self.kind or not image:
             return None
@@ -105,8 +107,9 @@ def read_secret(namespace: str, item: Object) -> SecretSeen:
     if value is None:
         hidden = kind != "other" and not data and not plain
         return SecretSeen(
-            namespace, name, item, kind, masked=hidden, problem="" if hidden else f"no key {key}" if key else ""
-        )
+            namespace, name, item, kind, masked=hidden, problem="" if hidden else f"no key {key}" if key else "",
+            no_key=kind in _KEYS and not hidden,
+        )  # fmt: skip
     text = str(value)
     if is_placeholder(text):
         return SecretSeen(namespace, name, item, kind, masked=True)

@@ -179,6 +179,8 @@ def _object_facts(seen: SecretSeen, image: str) -> dict[str, Value]:
     if seen.config is not None:
         facts["secret.layout"] = seen.config.layout
         facts["secret.server_keys"] = seen.config.server_keys
+    elif seen.no_key:
+        facts["secret.layout"] = "no-key"
     used = seen.used_for(image)
     if used is not None:
         facts["secret.matches"] = bool(used)

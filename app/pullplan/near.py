@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from app.parsers.containerd_config import Mirror
@@ -95,10 +96,13 @@ def near_mirror_key(registries: K3sRegistries, namespace: str) -> str:
     return good[0][1] if good else ""
 
 
-def near_config_key(registries: K3sRegistries, authorities: Iterable[str]) -> tuple[str, str]:
+def near_config_key(registries: K3sRegistries, authorities: Iterable[str], failing: str = "") -> tuple[str, str]:
     """(key, authority that it was meant for) of a `configs` key close to an endpoint's host, with a login or TLS keys that
-    the entry of that host lacks; empty texts: none.
+    the entry of that host lacks; empty texts: none. `failing` is the host[:port] that refused, where that is known.
+
+    A key of the mirror's name is one: always where it can be no registry of its own, else where the mirror's endpoint refused.
     """
+    authorities = tuple(authorities)
     for authority in authorities:
         exact = next((config for config in registries.configs if config.key in (authority, "*")), None)
         for config in registries.configs:
@@ -111,7 +115,24 @@ def near_config_key(registries: K3sRegistries, authorities: Iterable[str]) -> tu
                 same_name and ("" in ports or ports <= {"80", "443"} or bare != config.key)
             ):
                 return config.key, authority
+            own = config.key in authorities or (config.key == "docker.io" and "registry-1.docker.io" in authorities)
+            if _names_its_mirror(registries, config.key, authority) and (
+                (own and authority == failing) or not re.search(r"[.:]|^localhost$", config.key)
+            ):
+                return config.key, authority
     return "", ""
+
+
+def _names_its_mirror(registries: K3sRegistries, key: str, authority: str) -> bool:
+    """Whether a `configs` key is that of the mirror whose endpoint the authority is, and not the endpoint's own."""
+    return any(
+        mirror.key == key and any(_authority(url) == authority for url in mirror.endpoints)
+        for mirror in registries.mirrors
+    )
+
+
+def _authority(url: str) -> str:
+    return urlsplit(url if "://" in url else f"https://{url}").netloc
 
 
 def _brings(config: K3sConfig, exact: K3sConfig | None) -> bool:

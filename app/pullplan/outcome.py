@@ -58,7 +58,9 @@ def passes(
     if failure.stage == "credential":
         if credential_sent:
             return False
-        return _any(host.node_login for host in hosts) if credential_sent is False else None
+        # A login for another host of the list does not help at the one that refused.
+        asked = [host for host in hosts if host.endpoint == where] or hosts
+        return _any(host.node_login for host in asked) if credential_sent is False else None
     return None
 
 

@@ -8,6 +8,7 @@ from functools import partial
 
 from app.parsers.containerd_config import ConfigFile, Registry
 from app.parsers.hosts_toml import mend, parse_hosts_toml
+from app.parsers.split_url import urlsplit
 from app.parsers.versions import at_least, below
 from app.pullplan.containerd import Choice, choose, find_directory, rejected
 from app.pullplan.inputs import CertsDir, HostsDir, NodeSetup, PlanInputs, there
@@ -31,7 +32,7 @@ def repairs(inputs: PlanInputs, settings: Settings, base: Choice) -> Iterator[Re
     if node.runtime not in ("containerd", ""):
         return
     if node.k3s is not None:
-        yield from k3s_repairs(node, namespace)
+        yield from k3s_repairs(node, namespace, urlsplit(inputs.failure.url).netloc)
         yield from _hosts_files(node, settings, namespace)
         return
     yield from _files(node, settings, namespace, base)

@@ -35,8 +35,8 @@ def endpoint_authorities(registries: K3sRegistries, namespace: str) -> tuple[str
     return tuple(urlsplit(item.url).netloc for item in generate(registries, namespace))
 
 
-def k3s_repairs(node: NodeSetup, namespace: str) -> Iterator[Repair]:
-    """Each defect of registries.yaml, its generation and its template."""
+def k3s_repairs(node: NodeSetup, namespace: str, failing: str = "") -> Iterator[Repair]:
+    """Each defect of registries.yaml, its generation and its template. `failing` is the host[:port] that refused."""
     setup = node.k3s
     if setup is None:
         return
@@ -67,7 +67,8 @@ def k3s_repairs(node: NodeSetup, namespace: str) -> Iterator[Repair]:
             k3s_choice(setup, spelled, namespace) if spelled is not None else k3s_choice(setup, registries, namespace)
         ),
     )
-    key, meant = near_config_key(registries, endpoint_authorities(registries, namespace)) if whole else ("", "")
+    authorities = endpoint_authorities(registries, namespace)
+    key, meant = near_config_key(registries, authorities, failing) if whole else ("", "")
     yield Repair(
         "k3s-configs-key-mismatch",
         bool(key),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from app.model.case import Incident
 from app.model.evidence import Value
 from app.model.material import Document, Material
@@ -57,3 +59,45 @@ def test_a_folder_that_was_not_read_whole_stays_unknown() -> None:
 def test_an_entry_under_the_right_name() -> None:
     found = facts(f"{HOST}/a/b:1", {HOST: True, f"{HOST}:443": True})
     assert (found["hosts_toml.dir_exact"], found["hosts_toml.near_miss"]) == (True, "none")
+
+
+@pytest.mark.parametrize(
+    ("header", "plugin"),
+    [("", '"io.containerd.grpc.v1.cri"'), ("", "cri"), ("version = 1\n", "cri"), ("version = 2\n", "cri")],
+    ids=["no-header", "no-header-old-form", "first-version", "forms-mixed"],
+)
+@pytest.mark.parametrize(("key", "near"), [("registry.example", "registry.example"), ("registry.example:5000", "")])
+def test_a_key_is_near_in_every_form_of_the_file(header: str, plugin: str, key: str, near: str) -> None:
+    """The release is not known, so nobody can tell whether the section is read."""
+    table = f"[plugins.{plugin}.registry.mirrors.{json.dumps(key)}]\n"
+    config = f'{header}{table}endpoint = ["http://registry.example:5000"]\n'
+    scene = Scene(Incident("i", "registry.example:5000/a/b:1", "registry.example:5000", "pull", nodes=("n1",)), 0.0)
+    found: dict[str, Value] = {}
+    for record in BY_ID["containerd.config2"].read(
+        Material([Document("nodes/n1/etc/containerd/config.toml", config)]), scene
+    ):
+        found.update(record.facts)
+    assert (found["containerd.inline_hosts"], found["containerd.inline_near"]) == ((key,), near)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "skips"),
+    [
+        (f'[host."https://{HOST}"]\nskip_verify = true\n', True),
+        (f'server = "https://{HOST}"\nskip_verify = true\n', True),
+        (f'[host."https://{HOST}:443"]\nskip_verify = true\n', True),
+        (f'[host."https://{HOST}"]\nca = "/a.crt"\n', False),
+        ('[host."https://mirror.example"]\nskip_verify = true\n', False),  # another host's check
+        (f'[host."http://{HOST}"]\nskip_verify = true\n', False),  # nothing to check
+    ],
+)
+def test_an_entry_for_the_very_host_that_turns_the_check_off(hosts: str, skips: bool) -> None:
+    documents = [
+        Document("nodes/n1/etc/containerd/config.toml", CONFIG),
+        Document(f"nodes/n1{ROOT}/{HOST}/hosts.toml", hosts),
+    ]
+    scene = Scene(Incident("i", f"{HOST}/a/b:1", HOST, "pull", nodes=("n1",)), 0.0)
+    found: dict[str, Value] = {}
+    for record in BY_ID["hosts_toml.read"].read(Material(documents), scene):
+        found.update(record.facts)
+    assert found["hosts_toml.skips_verify"] is skips

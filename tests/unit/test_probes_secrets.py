@@ -200,6 +200,14 @@ def test_data_that_are_not_base64_or_of_another_sort() -> None:
     assert "secret.layout" not in seen
 
 
+def test_a_secret_of_the_right_type_without_its_key_holds_nothing_for_the_kubelet() -> None:
+    other = {**secret(auths()), "data": {"config": b64(json.dumps(auths()))}}
+    seen = all_facts(given(pod("pull"), other))
+    assert (seen["secret.layout"], seen["secret.matches"], seen["secret.match_count"]) == ("no-key", False, 0)
+    cut = {**secret(auths()), "data": {}}  # taken out before we saw it
+    assert not {"secret.layout", "secret.matches", "secret.match_count"} & all_facts(given(pod("pull"), cut)).keys()
+
+
 def test_around() -> None:
     fields = [{"manager": "kubectl", "time": "2026-01-02T00:00:00Z", "fieldsV1": {"f:data": {}}}]
     seen = all_facts(

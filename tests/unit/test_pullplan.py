@@ -8,7 +8,9 @@ from app.parsers.hosts_toml import parse_hosts_toml
 from app.parsers.k3s_registries import parse_registries
 from app.pullplan.cured import cured_by
 from app.pullplan.inputs import CertsDir, Failure, HostsDir, K3sSetup, NodeSetup, PlanInputs, PullSecret, View, there
+from app.pullplan.near import near_config_key
 from app.pullplan.plan import plan_pull, split_image
+from app.pullplan.repairs_k3s import endpoint_authorities
 
 IMAGE = "h.example.com/p/app:1"
 URL = "https://h.example.com/v2/p/app/manifests/1"
@@ -144,6 +146,20 @@ def test_k3s_repairs() -> None:
     assert cured_by(_inputs(_k3s(good, template="full"))).findings == ("k3s-template-overrides",)
     assert cured_by(_inputs(_k3s(good.replace("  h.ex", "  https://h.ex")))).findings == ("k3s-configs-key-mismatch",)
     assert cured_by(_inputs(_k3s(good.replace("configs", "config")))).findings == ("k3s-key-dropped",)
+    made_up = "mirrors:\n  corp:\n    endpoint: ['https://h.example.com']\n" + good.replace("  h.example.com", "  corp")
+    assert cured_by(_inputs(_k3s(made_up))).findings == ("k3s-configs-key-mismatch",)
+
+
+def test_a_login_under_the_mirror_s_name_is_meant_for_the_endpoint_that_refused() -> None:
+    text = "mirrors:\n  up.example:\n    endpoint: ['https://h.example.com']\nconfigs:\n  up.example:\n    auth: {username: a}\n"
+    registries = parse_registries(text)
+    asked = endpoint_authorities(registries, "up.example")
+    assert near_config_key(registries, asked, "h.example.com") == ("up.example", "h.example.com")
+    assert near_config_key(registries, asked, "up.example") == ("", "")
+    assert near_config_key(registries, ("h.example.com",), "h.example.com") == ("", "")  # the image names the endpoint
+    failure = Failure("credential", "https://h.example.com/v2/p/app/manifests/1")
+    inputs = replace(_inputs(_k3s(text), failure, "up.example/p/app:1"), secrets=(), node_logins=())
+    assert cured_by(inputs).findings == ("k3s-configs-key-mismatch",)
 
 
 def test_pull_secrets_come_before_the_node_s_file_and_shut_out_its_login() -> None:

@@ -14,6 +14,17 @@ M = "https://h.example/v2/t/a/manifests/1"
 
 SEEN = [
     ("reference-refused", 'Failed to apply default image tag "A": couldn\'t parse image name "A": invalid reference format'),
+    ("scheme-in-name", 'Failed to apply default image tag "https://h.example/t/a:1": couldn\'t parse image reference "https://h.example/t/a:1": invalid reference format'),
+    ("auth-format", "unable to parse auth field, must be formatted as base64(username:password)"),
+    ("mirror-no-scheme", 'failed to resolve reference "up.example/t/a:1": parse ":///h.example/t/a/manifests/1?ns=up.example": missing protocol scheme'),
+    ("mirror-no-scheme", 'failed to do request: Head h.example:///v2/t/a/manifests/1: unsupported protocol scheme "h.example"'),
+    ("policy-newer", 'invalid policy in "/etc/containers/policy.json": Unknown key "keyPaths"'),
+    ("policy-file", 'invalid policy in "/etc/containers/policy.json": unexpected end of JSON input'),
+    ("policy-file", "open /etc/containers/policy.json: no such file or directory"),
+    ("local-store", 'failed to prepare extraction snapshot: missing parent "k8s.io/12/sha256:ab" bucket: not found'),
+    ("local-store", 'failed to get image from containerd "sha256:ab12": image "h.example/t/a:1": not found'),
+    ("http-5xx", "error pinging docker registry h.example:5000: invalid status code from registry 502 (Bad Gateway)"),
+    ("token-html", 'initializing source docker://h.example/t/a:1: pinging container registry h.example: StatusCode: 404, "<!DOCTYPE html>"'),
     ("short-name", 'short-name "app" did not resolve to an alias'),
     ("never-pull", 'Container image "x" is not present with pull policy of Never'),
     ("image-service-missing", "rpc error: code = Unimplemented desc = unknown service runtime.v1.ImageService"),
@@ -174,6 +185,12 @@ def test_pushes() -> None:
 
 
 LOOK_ALIKES = [
+    ("policy-file", "open /etc/kubernetes/policy.json: no such file or directory"),
+    ("mirror-no-scheme", 'Get "proxy.example:3128": parse "proxy.example:3128": missing protocol scheme'),
+    ("mirror-no-scheme", 'failed calling webhook "w.example": parse ":///x": missing protocol scheme'),
+    ("policy-newer", 'invalid policy in "/etc/containers/policy.json": Unknown key "keypath"'),
+    ("not-found", 'failed to prepare extraction snapshot: missing parent "k8s.io/12/sha256:ab" bucket: not found'),
+    ("scheme-in-name", 'couldn\'t parse image reference "H.example/T": invalid reference format'),
     ("not-found", "no match for platform in manifest: not found"),
     ("not-found", "unauthorized: project team not found: project team not found (401)"),
     ("not-found", "could not fetch content descriptor sha256:aa (x) from remote: not found"),

@@ -55,9 +55,30 @@ def test_terminal() -> None:
         ("$ docker buildx build --push -t h.example/a:1 .", "docker", "push", ""),
         ("$ helm push chart.tgz oci://h.example/charts", "helm", "push", "h.example/charts"),
         ("[root@host ~]# docker pull -q h.example/a", "docker", "pull", "h.example/a"),
+        (
+            '$ docker exec -it node-1 bash -c "crictl -r unix:///run/c.sock pull h.example/a:1"',
+            "crictl",
+            "pull",
+            "h.example/a:1",
+        ),
+        ("$ sudo docker exec node-1 crictl pull h.example/a:1", "crictl", "pull", "h.example/a:1"),
+        ("$ minikube -p dev ssh -- docker pull h.example/a:1", "docker", "pull", "h.example/a:1"),
+        ("$ minikube ssh 'sudo crictl pull h.example/a:1'", "crictl", "pull", "h.example/a:1"),
+        ("$ ssh -p 2222 admin@node-1 sudo crictl pull h.example/a:1", "crictl", "pull", "h.example/a:1"),
+        (
+            "$ kubectl -n ci exec -it builder -c main -- crane push image.tar h.example/a:1",
+            "crane",
+            "push",
+            "h.example/a:1",
+        ),
+        ("$ microk8s.ctr image pull h.example/a:1", "ctr", "pull", "h.example/a:1"),
+        ("$ sudo microk8s ctr image pull h.example/a:1", "ctr", "pull", "h.example/a:1"),
+        ("$ sudo /usr/local/bin/k3s crictl pull h.example/a:1", "crictl", "pull", "h.example/a:1"),
+        ("$ /usr/local/bin/crictl pull h.example/a:1", "crictl", "pull", "h.example/a:1"),
+        ("$ docker exec -it node-1 sh", "docker", None, ""),
     ],
 )
-def test_command(command: str, tool: str, action: str, image: str) -> None:
+def test_command(command: str, tool: str, action: str | None, image: str) -> None:
     found = read_command(command)
     assert found[:3] == (tool, action, image)
 
@@ -66,6 +87,33 @@ def test_words_are_no_command() -> None:
     assert [
         a.command for a in split_attempts("kubectl not able to pull the image\ndocker: Error response from daemon: x")
     ] == [""]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'crictl pull giving "certificate signed by unknown authority"',
+        "docker pull works but crictl pull fails with x509: certificate signed by unknown authority",
+        "docker login fails with 401 Unauthorized",
+        "docker push failing",
+    ],
+)
+def test_a_sentence_that_begins_with_a_tool_is_no_command(line: str) -> None:
+    assert [attempt.command for attempt in split_attempts(line)] == [""]
+    assert read_blob(line).readings[0].image == ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "docker pull error-pages",
+        "docker pull web && docker run web || echo failed",
+        "docker login",
+        "docker pull web 2>&1",
+    ],
+)
+def test_a_short_image_name_is_no_sentence(line: str) -> None:
+    assert [attempt.command for attempt in split_attempts(line)] == [line]
 
 
 def test_describe_table() -> None:
@@ -81,6 +129,13 @@ def test_describe_table() -> None:
     assert [(reading.client, "not-found" in reading.tags, reading.image) for reading in blob.readings] == [
         ("containerd", True, "h.example/a:1")
     ]
+
+
+def test_a_table_copied_with_its_frame() -> None:
+    row = 'Warning  ErrImageNeverPull  3m (x2 over 5m)  kubelet  Container image "a:1" is not present with pull policy of Never'
+    for framed in (f"│ {row}   │", f"│{row}"):
+        (reading,) = read_blob(framed).readings
+        assert (reading.reason, reading.message) == ("ErrImageNeverPull", row.partition("kubelet  ")[2])
 
 
 def test_pod_table() -> None:
