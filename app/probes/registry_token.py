@@ -228,10 +228,17 @@ def _used_login(registry: Registry, exchange: Exchange) -> bool:
     """Harbor gives a token without scope to nobody but a known account: an excerpt that left the login out shows one all the same."""
     if exchange.purpose == "token-login":
         return True
-    harbor = registry.challenge is not None and registry.challenge.service == "harbor-registry"
     return (
-        harbor and exchange.partial and exchange.purpose == "token" and exchange.status == 200 and not _scopes(exchange)
+        _is_harbor(registry)
+        and exchange.partial
+        and exchange.purpose == "token"
+        and exchange.status == 200
+        and not _scopes(exchange)
     )
+
+
+def _is_harbor(registry: Registry) -> bool:
+    return registry.challenge is not None and registry.challenge.service == "harbor-registry"
 
 
 def _is_ours(exchange: Exchange, account: Value) -> bool:
@@ -261,6 +268,14 @@ def _scoped(registry: Registry, seen: Seen, target: Target) -> Iterable[Evidence
     facts: dict[str, Value] = {}
     if token.subject is not None:
         facts["token.sub"] = token.subject
+    if not token.subject and _is_harbor(registry):
+        # Asked with a scope, Harbor answers a refused login with 200 and a token of nobody (observed-harbor.md 4.1): what that
+        # token grants is not what the account may do.
+        facts["token.login"] = 401
+        if seen.exchange.ms is not None:
+            facts["token.login_ms"] = seen.exchange.ms
+        yield evidence("token.login", seen, facts, target=target, of=Of.THIS, price=Price.CREDENTIAL)
+        return
     image = image_of(registry.scene)
     actions = actions_for(token, image.repository if image else None)
     if actions is not None:

@@ -238,8 +238,12 @@ def test_rights_of_a_token_with_scope() -> None:
     claims = {"iat": 1, "exp": 2, "access": [{"type": "repository", "name": "team/app", "actions": ["pull"]}]}
     scoped = login(200, scope="repository:team/app:pull", token={"kid": "A", "claims": claims})
     found = read("token.login", material([ping(), scoped]))
-    assert value(found, "token.actions") == [("pull",)]
+    assert value(found, "token.actions") == [], "what a token of nobody grants is not this account's"
     assert value(found, "token.sub") == [""], "a bad login with a scope gives a token without a name"
+    assert value(found, "token.login") == [401]
+    named = replace(scoped, token={"kid": "A", "claims": {**claims, "sub": "robot$ci"}})
+    found = read("token.login", material([ping(), named]))
+    assert value(found, "token.actions") == [("pull",)]
     assert value(found, "token.login") == []
     other = login(
         200,
