@@ -33,6 +33,8 @@ _SERVER = re.compile(
     re.I,
 )
 _BODY_OF = re.compile(r"error parsing HTTP (?P<status>\d{3}) response body", re.I)
+# How docker's Python library, and Ansible with it, hands on what the engine says: the 500 is the engine's own.
+_OF_THE_ENGINE = re.compile(r"\b5\d\d Server Error(?: for http\S*)?: Internal Server Error(?= ?\()")
 _STATUS: Final = (
     re.compile(r"error parsing HTTP (\d{3}) response body", re.I),
     re.compile(r"unexpected HTTP status:? (\d{3})\b", re.I),
@@ -189,8 +191,7 @@ def _status_words(tags: dict[str, None], joined: str, around: Around, where: Url
     body = _BODY_OF.search(joined)
     push = around.action == "push"
     token = where.path_kind == "token"
-    engine = re.sub(r"\b5\d\d Server Error(?: for http\S*)?: Internal Server Error(?= ?\()", "", joined)
-    server = _SERVER.search(engine) is not None and not (
+    server = _SERVER.search(_OF_THE_ENGINE.sub("", joined)) is not None and not (
         {"rate", "upload-broken"} & tags.keys() and status not in range(500, 600)
     )
     if server and "connect-refused" not in tags:

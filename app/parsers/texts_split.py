@@ -23,8 +23,8 @@ _TOOLS: Final = (
     "executor", "kubectl", "img", "buildctl",
 )  # fmt: skip
 _BEFORE: Final = r"(?:sudo\s+(?:-\S+\s+)*|time\s+|(?:/\S*/)?(?:k3s|rke2|microk8s)\s+)*"
-# Options, each perhaps with a value, and the `--` that ends them; which word is a value shows by what follows.
-_OPTIONS: Final = r"(?:-\S+\s+(?:[^-\s]\S*\s+)?)*"
+# Options, each perhaps with a value, and the `--` that ends them; which word is a value shows by what follows, so their number has a bound.
+_OPTIONS: Final = r"(?:-\S+\s+(?:[^-\s]\S*\s+)?){0,16}"
 # The way into a node or pod. What counts is the tool that runs there.
 _INSIDE: Final = (
     rf"(?:(?:(?:docker|podman|nerdctl|kubectl|oc|lxc|multipass)\s+{_OPTIONS}exec|ssh)\s+{_OPTIONS}[^-\s]\S*\s+|minikube\s+{_OPTIONS}ssh\s+)"
@@ -104,6 +104,7 @@ _NOISE = re.compile(
     r"(?:existing|pushed) blob:|\S+@sha256:[0-9a-f]+$|[\w.-]+: digest: sha256:|\S+: digest: sha256:|DEBU\[|INFO\[|"
     r"Normal\s+(?:Scheduled|Pulling|Pulled|Created|Started)\b)"
 )
+_PROMPT = re.compile(r"\s*(?:\([\w.-]+\) )?(?:\S{0,60}[#$%➜❯]|PS [A-Z]:\\\S*>)\s+\S")
 _RETRYING = re.compile(r"^\s*(?:[0-9a-f]{12}: Retrying in|\S*\s*retrying )", re.I)
 _UPLOADS = re.compile(r"^\s*(?:(?:[0-9a-f]{12}: )?Pushing\s+(?:\[[=>]|[\d.]+ ?[kMGT]?B)|[0-9a-f]{12}: Pushed\s*$)")
 _SUCCESS = re.compile(
@@ -379,11 +380,7 @@ def _goes_on(line: str, last: str, wrapped: bool, in_table: bool) -> bool:
     """Whether a line belongs to the message above it."""
     if wrapped or in_table:
         return wrapped
-    if (
-        _STARTS.match(line)
-        or _RETRYING.match(line)
-        or re.match(r"\s*(?:\([\w.-]+\) )?(?:\S{0,60}[#$%➜❯]|PS [A-Z]:\\\S*>)\s+\S", line)
-    ):
+    if _STARTS.match(line) or _RETRYING.match(line) or _PROMPT.match(line):
         return False
     body = line.lstrip().startswith(("<", "{"))
     return bool(_CODE_LINE.match(line)) or body or not _complete(last) or not _tells(line)
