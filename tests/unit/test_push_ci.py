@@ -138,24 +138,31 @@ def test_an_unreachable_registry_is_inconclusive(job: Job, capsys: pytest.Captur
 
 
 class Keys(Registry):
-    """Two cores behind one name: each connection reaches the next of them."""
+    """Two cores behind one name: a connection stays with one, and the next that asks for the same thing gets the other.
 
-    turn = itertools.count()
+    What is asked for in between, by others and in any order, does not count: else all tokens might come from one core by chance.
+    """
+
+    tokens, bearers = itertools.count(), itertools.count()
 
     def handle(self, connection: socket.socket) -> None:
-        kid = ("AAAA:AAAA", "BBBB:BBBB")[next(self.turn) % 2]
         part = lambda value: base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")  # noqa: E731
         access = [{"type": "repository", "name": "team/x", "actions": ["pull", "push"]}]
-        token = f"{part({'alg': 'RS256', 'kid': kid})}.{part({'sub': 'ci', 'access': access})}.c2ln"
+        core: int | None = None
         while True:
             try:
                 line, headers, _ = request_of(connection)
             except (ConnectionError, OSError):
                 return
-            self.seen.append((line, headers.get("authorization", "").partition(" ")[0]))
+            login = headers.get("authorization", "")
+            self.seen.append((line, login.partition(" ")[0]))
+            if core is None and ("/service/token" in line or login):
+                core = next(self.tokens if "/service/token" in line else self.bearers) % 2
+            head = part({"alg": "RS256", "kid": ("AAAA:AAAA", "BBBB:BBBB")[core or 0]})
             if "/service/token" in line:
+                token = f"{head}.{part({'sub': 'ci', 'access': access})}.c2ln"
                 answer(connection, "200 OK", json.dumps({"token": token}).encode())
-            elif headers.get("authorization", "").startswith(f"Bearer {token.partition('.')[0]}."):
+            elif login.startswith(f"Bearer {head}."):
                 answer(connection, "200 OK", b"{}")
             else:
                 realm = f"https://localhost:{self.port}/service/token"
