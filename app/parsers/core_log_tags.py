@@ -85,7 +85,7 @@ _PLAIN: Final = tuple(
 )
 
 _DB: Final = re.compile(
-    r"failed to connect to [`'\"]?(?:host=\S+ )?user=\S+ database=|failed to run SQL|dial tcp \S+:5432"
+    r"failed to connect to [`'\"]?(?:host=\S+ )?user=\S+ database=|failed to run SQL|register db Ping `|failed to initialize database: |dial tcp \S+:5432"
     r"|too many clients already|too many connections\b|remaining connection slots are reserved|SQLSTATE (?:08|53300|57P03)",
     re.IGNORECASE,
 )

@@ -74,6 +74,7 @@ ROWS: Final[tuple[Row, ...]] = (
     # --- not there ---
     ("not-found", r"manifest unknown|MANIFEST_UNKNOWN|NAME_UNKNOWN|repository name not known to registry|manifest for \S+ not found|artifact \S+ not found|\brepository \S+ not found|repo \S+, tag \S+ not found|resource not found: repo|\bimage \S+ not found(?! in (local|store))|unexpected status (code )?from (HEAD|GET) request to \S+/manifests/\S+: 404|manifests/\S+: unexpected status code 404|\b404 Not Found\b.*manifest unknown", r"no match for platform|project \S+ not found|unexpected media type|content digest|content descriptor"),
     ("not-found", r"\S: not found\b", r"no match for platform|unexpected media type|content digest|content descriptor|project \S+ not found|executable file|command not found|error getting credentials|from remote: not found|\bw?\w*sh: (\d+: |line \d+: )?\S+: not found"),
+    ("not-found", r"\bTag \S+ not found in repository \S+|\bRepository does not exist: \S"),
     ("not-found not-found-in-proxy-project", r"repo \S+, tag \S+ not found|resource not found: repo"),
     ("proxy-project-401 blob-401-body", r"http status code: 401, body:"),
     # --- policies and Harbor's own verdicts (harbor-and-kubernetes.md E) ---
@@ -123,6 +124,7 @@ ROWS: Final[tuple[Row, ...]] = (
     ("proxy-text proxy-auth-required", r"proxy authentication required"),
     ("proxy-text connect-refused", r"(get|head|post|put|patch) \\?\"?https?://\S+?\\?\"?: (forbidden|service unavailable|bad gateway|gateway time-?out)\b"),
     ("registry-status", r"unexpected status|unexpected HTTP status|failed with status code \[|invalid status code from registry"),
+    ("ignored-key hosts-toml-broken", r"failed to decode hosts\.toml", r"`host` tree"),
     ("ignored-key", r"Ignoring unknown key|failed to decode \S*\.toml|server is not ready: yaml:|level=fatal msg=\"?yaml:|registries\.yaml: yaml:|^yaml: line \d+:"),
     # --- content ---
     ("not-found repository-unknown", r"\bname unknown\b|repository with name '[^']+' does not exist in the registry"),
@@ -153,6 +155,7 @@ ROWS: Final[tuple[Row, ...]] = (
     ("upload-broken", r"blob upload (unknown|invalid)|BLOB_UPLOAD_(UNKNOWN|INVALID)|digest invalid: provided digest did not match|provided digest did not match uploaded content"),
     ("upload-broken unknown-blob", r"unknown blob|blob unknown( to registry)?|BLOB_UNKNOWN"),
     ("push-storage-error", r"map\[DriverName|storage: service returned error|RequestTimeTooSkewed|SignatureDoesNotMatch|InvalidAccessKeyId|unknown error completing upload|unknown error; write /"),
+    ("push-storage-error", r"\bs3aws: (?:AccessDenied|NoSuchBucket|RequestError|RequestFailure|InvalidBucketName|PermanentRedirect|AuthorizationHeaderMalformed)"),
     ("push-storage-error err28", r"\bErr:28\b|Err:0x1c\b|AccountSizeOverQuota|XMinioStorageFull"),
     ("push-storage-error err30", r"\bErr:30\b|Err:0x1e\b|filesystem: .*read-only file system"),
     ("push-storage-error err13", r"\bErr:13\b|Err:0xd\b|(filesystem|DriverName).*permission denied"),

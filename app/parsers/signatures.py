@@ -72,14 +72,14 @@ _LOG_REFUSAL: Final = (
 _BEHIND_HARBOR: Final = (
     (
         re.compile(
-            r"(?:LDAP Result Code (?:200|51|52|81|85|91)\b|\bldap connection fail|\bldaps?://\S+ [^\n]*?dial tcp)[^\n]*",
+            r"(?:LDAP Result Code (?:200|51|52|81|85|91)\b|\bldap connection fail|\bldaps?://\S+ [^\n]*?dial tcp|can ?not bind search dn)[^\n]*",
             re.I,
         ),
         "login-refused",
     ),
     (
         re.compile(
-            r"(?:http: proxy error: dial tcp|redis: error connecting|panic: no \w+ parameter provided|StorageDriver not registered)[^\n]*",
+            r"(?:failed to initialize database: |register db Ping `|http: proxy error: dial tcp|redis: error connecting|panic: no \w+ parameter provided|StorageDriver not registered)[^\n]*",
             re.I,
         ),
         "http-5xx",
@@ -203,7 +203,8 @@ def _status_words(tags: dict[str, None], joined: str, around: Around, where: Url
     html = re.search(r"invalid character '<'", joined) is not None
     page = re.search(r"pinging (?:container|docker) registry \S+: StatusCode: (?:200|404|405), \"?<", joined)
     told = body is None or body["status"] in ("200", "404") or (body["status"] == "405" and not push)
-    if page or (html and told):
+    error_page = re.search(r"<title>\s*(?:413|5\d\d)\b", joined)  # of the proxy in front, whatever was asked for
+    if page or (html and told and not error_page):
         tags.update(dict.fromkeys(("token-not-json", "token-html")))
     if body and body["status"] == "403":
         tags["forbidden"] = None

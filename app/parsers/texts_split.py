@@ -117,7 +117,9 @@ _STARTS = re.compile(
     r"^\s*(?:Error response from daemon|Error:|ERROR|error:|FATA|ERRO|rpc error|ctr:|docker:|crictl:|Failed to |Back-off |received unexpected|"
     r"error parsing|unknown: |Get \"?https?:|Put \"?https?:|Head \"?https?:|Post \"?https?:|x509:|panic|\[ERROR|Unable to |failed to )"
 )
-_CODE_LINE = re.compile(r"^\s*(?:unauthorized|denied|unknown|toomanyrequests|manifest unknown|name unknown):? ")
+_CODE_LINE = re.compile(
+    r"^\s*(?:unauthorized|denied|unknown|toomanyrequests|manifest unknown|name unknown|Repository does not exist):? "
+)
 _DOCKER_PUSH = re.compile(
     r"^\s*[0-9a-f]{12}: (?:Preparing|Waiting|Pushed|Pushing|Layer already|Retrying|Mounted)|The push refers to ", re.M
 )

@@ -60,7 +60,8 @@ def tries_of(seen: Seen, scene: Scene) -> list[Try]:
             if attempt.action == "login":
                 account = attempt.account or account
             place = f"{path} {attempt.tool}"
-            repository = parse_image(attempt.image).name if attempt.action != "login" else host
+            # Logins of two accounts are two things: that one works says nothing of the other.
+            repository = parse_image(attempt.image).name if attempt.action != "login" else f"{host} {attempt.account}"
             found.append(
                 Try(place, repository, attempt.action, attempt.account or account, attempt.succeeded, attempt.ended)
             )

@@ -139,6 +139,13 @@ def test_what_a_nodes_log_says_of_now_and_then(ends: list[tuple[str, bool]], say
     assert always(tries)[0] is says
 
 
+def test_a_login_of_another_account_says_nothing_of_this_one() -> None:
+    good = "$ docker login h.example -u ann\nLogin Succeeded\n"
+    bad = "$ docker login h.example -u {}\nError response from daemon: Get https://h.example/v2/: unauthorized: authentication required\n"
+    assert "pattern.always" not in facts_of({"out.txt": good + bad.format("bot")})
+    assert facts_of({"out.txt": good + bad.format("ann") + good})["pattern.always"] is False
+
+
 def test_another_image_that_came_and_went_says_nothing_of_this_one() -> None:
     ends = [("tool", False), ("tool", True), ("tool", False), ("app", False), ("app", False)]
     tries = [Try("node/n1", path, "pull", "", good, float(at)) for at, (path, good) in enumerate(ends)]
