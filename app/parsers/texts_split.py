@@ -204,11 +204,16 @@ def _rest(found: re.Match[str]) -> str:
     return rest.rpartition(quote)[0] or rest if quote else rest
 
 
+_NO_NAMES: Final = frozenset("is was works succeeds succeeded fails failed ok and but".split())
+
+
 def _is_prose(words: list[str]) -> bool:
     """`docker pull works but crictl pull fails with x509`: a sentence, which names a tool and no image."""
     verb, name, following = (*words, "", "")[:3]
     if verb not in ("pull", "push", "login") or re.search(r"[/:.]", name):
         return False
+    if name in _NO_NAMES:
+        return True
     more = re.match(r"[\w\"'(]", following) if following else name.isalpha()
     return bool(more) and looks_failing(" ".join(words[1:]))
 

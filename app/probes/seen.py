@@ -173,7 +173,8 @@ def _look(material: Material) -> Seen:
     causes = [item for item in sightings if _is_cause(item) and item.reading.symptoms != {"secret-not-retrieved"}]
     if not causes and (sightings or not worked):
         sightings.extend(_of_nodes(material, cluster, around, bundle))
-    if not sightings and not worked:
+    if not worked and not any(item.reading.classified for item in sightings):
+        # An operator's sentence that tells nothing must not hide what the logs say.
         sightings.extend(_of_services(material, around))
     if not sightings and not worked:
         for path, _ in blobs:

@@ -205,6 +205,13 @@ def test_another_port_and_another_name() -> None:
     assert "image.known_private" not in facts_of({"out.txt": named["out.txt"]})
 
 
+def test_words_that_tell_nothing_do_not_hide_a_log() -> None:
+    log = "2021-01-01T00:00:00Z [FATAL] [/core/main.go:1]: failed to initialize database: register db Ping `default`, pq: password refused\n"
+    for files in ({}, {"words.txt": "I cannot log in any more."}):
+        found = facts_of({**files, "harbor/core.log": log})
+        assert "http-5xx" in str(found["text.signature"])
+
+
 def test_pasted_text_keeps_its_command() -> None:
     found = facts_of(
         {},

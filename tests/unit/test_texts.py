@@ -116,6 +116,11 @@ def test_a_short_image_name_is_no_sentence(line: str) -> None:
     assert [attempt.command for attempt in split_attempts(line)] == [line]
 
 
+@pytest.mark.parametrize("words", ["docker login is succeed", "docker push works and docker pull is error"])
+def test_a_sentence_names_no_registry(words: str) -> None:
+    assert [attempt.command for attempt in split_attempts(words)] == [""]
+
+
 def test_describe_table() -> None:
     blob = read_blob(
         """Events:
