@@ -83,7 +83,7 @@ def _sound(work: Work, edit: RegistriesEdit) -> None:
     registries = _read(edit)
     authorities = endpoint_authorities(registries, namespace)
     # The endpoint that is asked first is the one that lacked its entry.
-    first = authorities[0] if work.finding == "k3s-configs-key-mismatch" else ""
+    first = authorities[0] if authorities and work.finding == "k3s-configs-key-mismatch" else ""
     key, meant = near_config_key(registries, authorities, first)
     if key:
         configs = edit.table("configs")
