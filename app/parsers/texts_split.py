@@ -204,7 +204,7 @@ def _rest(found: re.Match[str]) -> str:
     return rest.rpartition(quote)[0] or rest if quote else rest
 
 
-_NO_NAMES: Final = frozenset("is was works succeeds succeeded fails failed ok and but".split())
+_NO_NAMES: Final = frozenset(["is", "was", "works", "succeeds", "succeeded", "fails", "failed", "ok", "and", "but"])
 
 
 def _is_prose(words: list[str]) -> bool:
