@@ -27,8 +27,7 @@ def wants(material: Material, scene: Scene) -> Iterable[Want]:
     """A few plain requests for the manifest, where Harbor refuses and nothing but the answer's words tells more."""
     registry = registry_of(material, scene)
     image, place = image_of(scene), registry.place
-    harbor = registry.challenge is not None and registry.challenge.service == "harbor-registry"
-    if image is None or place is None or not harbor or "/" not in image.repository:
+    if image is None or place is None or not registry.is_harbor or "/" not in image.repository:
         return
     # Of a push that is only asked about, as after a change, nothing was said that could rule this out.
     if scene.incident.texts and not any(_DENIED.search(text) for text in scene.incident.texts):

@@ -84,8 +84,7 @@ def bearer(material: Material, scene: Scene) -> Iterable[Want]:
     if not _may_use(scene):
         return
     registry = registry_of(material, scene)
-    harbor = registry.challenge is not None and registry.challenge.service == "harbor-registry"
-    if registry.place is None or not harbor or not may_send(registry) or not _works(registry):
+    if registry.place is None or not registry.is_harbor or not may_send(registry) or not _works(registry):
         return
     if any(seen.exchange.purpose == "bearer" for seen in registry.ours):
         return

@@ -157,6 +157,11 @@ class Registry:
         self.by_proxy = tuple(seen for seen in every if seen.exchange.purpose == "proxy")
         """Asked only to hear the proxy: what is behind it is not what a runtime without it meets."""
 
+    @property
+    def is_harbor(self) -> bool:
+        """Whether its challenge names Harbor's token service."""
+        return self.challenge is not None and self.challenge.service == "harbor-registry"
+
     def _name(self, raw: list[tuple[Exchange, str]]) -> str:
         for given in (
             self.scene.incident.registry,

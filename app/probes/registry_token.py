@@ -97,9 +97,8 @@ def _is_token_service(registry: Registry, seen: Seen) -> bool:
     exchange = seen.exchange
     if is_realm_url(registry, exchange):
         return True
-    harbor = registry.challenge is not None and registry.challenge.service == "harbor-registry"
     return (
-        harbor
+        registry.is_harbor
         and exchange.method == "GET"
         and seen in registry.ours
         and urlsplit(exchange.url).path == "/service/token"
@@ -229,16 +228,12 @@ def _used_login(registry: Registry, exchange: Exchange) -> bool:
     if exchange.purpose == "token-login":
         return True
     return (
-        _is_harbor(registry)
+        registry.is_harbor
         and exchange.partial
         and exchange.purpose == "token"
         and exchange.status == 200
         and not _scopes(exchange)
     )
-
-
-def _is_harbor(registry: Registry) -> bool:
-    return registry.challenge is not None and registry.challenge.service == "harbor-registry"
 
 
 def _is_ours(exchange: Exchange, account: Value) -> bool:
@@ -268,7 +263,7 @@ def _scoped(registry: Registry, seen: Seen, target: Target) -> Iterable[Evidence
     facts: dict[str, Value] = {}
     if token.subject is not None:
         facts["token.sub"] = token.subject
-    if not token.subject and _is_harbor(registry):
+    if not token.subject and registry.is_harbor:
         # Asked with a scope, Harbor answers a refused login with 200 and a token of nobody (observed-harbor.md 4.1): what that
         # token grants is not what the account may do.
         facts["token.login"] = 401

@@ -531,8 +531,7 @@ def bearer(material: Material, scene: Scene) -> Iterable[Want]:
     """One token of a login that works, sent over fresh connections to Harbor: how many of its cores refuse it."""
     registry = registry_of(material, scene)
     place = registry.place
-    harbor = registry.challenge is not None and registry.challenge.service == "harbor-registry"
-    if not scene.try_credentials or place is None or not harbor or not may_send(registry):
+    if not scene.try_credentials or place is None or not registry.is_harbor or not may_send(registry):
         return
     if any(seen.exchange.purpose == "bearer" for seen in registry.ours):
         return
