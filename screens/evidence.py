@@ -122,10 +122,9 @@ class EvidenceScreen(Page):
             out.append(assemble(("by hand ", MUTED), item.by_hand))
         if item.facts:
             out += ["", rule("Read from it")]
-            for fact, value in item.facts.items():
-                bound = f" ± {item.bounds[fact]:g}" if fact in item.bounds else ""
+            for fact in item.facts:
                 part = "   (there may be more)" if fact in item.partial else ""
-                out.append(assemble(f"{fact} = {fact_value(value)}{bound}", (part, MUTED)))
+                out.append(assemble(f"{fact} = {fact_value(item, fact, self.view.units)}", (part, MUTED)))
         if item.excerpt:
             out += ["", rule("Excerpt, redacted"), *[plain(line) for line in item.excerpt.splitlines()]]
         pane.show(lines(out), top=True)

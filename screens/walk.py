@@ -308,7 +308,7 @@ class WalkScreen(Page):
             chosen = tuple(item for item in self.view.evidence if item.outcome is not Outcome.SKIPPED)[-2:]
         out: list[Content | str] = []
         for item in chosen[:3]:
-            out += ["", *evidence_lines(item, EXCERPT_LINES)]
+            out += ["", *evidence_lines(item, EXCERPT_LINES, self.view.units)]
         return out
 
     def _open(self) -> list[Standing]:

@@ -238,7 +238,7 @@ def _standing(group: list[Judgement], view: View, texts: Mapping[str, TextSeen],
         targets=tuple(sorted({judgement.target for judgement in group})),
         title=filled(file.title, view.case.variables),
         summary=filled(file.summary, view.case.variables),
-        grounds=grounds_of(first, view, text),
+        grounds=grounds_of(first, view, text, rulebook.units),
         because=first.because or first.blocked,
         missing=missing_of(first, view, text, rulebook),
         fixes=tuple(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from app.engine.evaluate import Scope, Verdict, conjunction, evaluate
 from app.engine.view import Observation, View, plain_host
 from app.model.evidence import OPERATOR_ANSWER
+from app.model.spelling import spelled
 from app.model.standing import Certainty, Ground, Missing
 from app.model.target import INCIDENT, Target
 from app.rulebook.book import Finding, Rulebook
@@ -216,27 +217,30 @@ def _grounded(verdict: Verdict | None) -> bool:
     )
 
 
-def grounds_of(judgement: Judgement, view: View, text: TextSeen) -> tuple[Ground, ...]:
-    """The terms behind a judgement in words, decisive ones first, each with the evidence that was read."""
+def grounds_of(judgement: Judgement, view: View, text: TextSeen, units: Mapping[str, str]) -> tuple[Ground, ...]:
+    """The terms behind a judgement in words, decisive ones first, each with the evidence that was read.
+
+    `units` are those of `Rulebook.units`.
+    """
     finding = judgement.finding
     focus = judgement.target.joined(Target((("text", text.id),))) if text.id else judgement.target
     scope = Scope(view, focus, text.symptoms, True)
-    grounds = [_ground(term, scope, judgement.role) for term in judgement.winning]
+    grounds = [_ground(term, scope, judgement.role, units) for term in judgement.winning]
     for condition in finding.supports:
         if evaluate(condition, scope).truth is True:
-            grounds.append(_ground(condition, scope, "support"))
+            grounds.append(_ground(condition, scope, "support", units))
     for condition in finding.excluded_by:
-        ground = _ground(condition, scope, "exclusion")
+        ground = _ground(condition, scope, "exclusion", units)
         if ground.value == "true" or (condition.must_know and judgement.certainty is not Certainty.OUT):
             grounds.append(ground)
     return tuple(grounds)
 
 
-def _ground(condition: Condition, scope: Scope, role: str) -> Ground:
+def _ground(condition: Condition, scope: Scope, role: str, units: Mapping[str, str]) -> Ground:
     verdict = evaluate(condition, scope)
     value = {True: "true", False: "false", None: "unknown"}[verdict.truth]
     seen = verdict.seen or _look(condition, scope)
-    shown = "; ".join(dict.fromkeys(_show(observation) for observation in seen[:6]))
+    shown = "; ".join(dict.fromkeys(_show(observation, units) for observation in seen[:6]))
     return Ground(condition.because or say(condition), value, shown, seen[0].evidence if seen else None, role)
 
 
@@ -248,18 +252,8 @@ def _look(condition: Condition, scope: Scope) -> tuple[Observation, ...]:
     return ()
 
 
-def _show(observation: Observation) -> str:
-    value = observation.value
-    if isinstance(value, bool):
-        said = "yes" if value else "no"
-    elif value is None or value in ("", ()):
-        said = "none"
-    elif isinstance(value, tuple):
-        said = ", ".join(value)
-    elif isinstance(value, float):
-        said = f"{value:g}" + (f" ± {observation.bound:g}" if observation.bound else "")
-    else:
-        said = str(value)
+def _show(observation: Observation, units: Mapping[str, str]) -> str:
+    said = spelled(observation.value, units.get(observation.fact, ""), observation.bound)
     where = str(observation.target.only("node", "core-pod", "secret", "connection", "try"))
     return f"{said} ({where})" if where != "incident" else said
 

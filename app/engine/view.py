@@ -18,6 +18,7 @@ _INDEXED: Final = 16
 class Observation:
     """One fact seen once."""
 
+    fact: str
     target: Target
     of: Of
     value: Value
@@ -87,7 +88,7 @@ class View:
         for fact, value in evidence.facts.items():
             self._facts.setdefault(fact, []).append(
                 Observation(
-                    target, of, value, evidence.bounds.get(fact, 0.0), fact in evidence.partial, evidence, fresh
+                    fact, target, of, value, evidence.bounds.get(fact, 0.0), fact in evidence.partial, evidence, fresh
                 )
             )
         for scope, members in evidence.roster.items():

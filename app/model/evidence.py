@@ -16,6 +16,8 @@ Value = bool | int | float | str | tuple[str, ...] | None
 Times are seconds since the epoch, durations seconds, sizes bytes. A list item is a tag, or a tag with the thing it
 names: `user-refused(robot$ci)`.
 """
+ENDLESS: Final = float(2**53)
+"""For a limit or a lifetime of -1: more than any volume holds, later than any time."""
 
 
 class Outcome(StrEnum):

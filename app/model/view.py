@@ -5,7 +5,8 @@ Every text here is redacted already and is drawn as it stands, never as markup.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from app.model.evidence import Evidence
@@ -191,6 +192,8 @@ class WalkView:
     problem: str = ""
     training: TrainingStrip | None = None
     timeline: Timeline | None = None
+    units: Mapping[str, str] = field(default_factory=dict)
+    """Fact → unit of its numbers, see `Rulebook.units`."""
 
     @property
     def can_continue(self) -> bool:
@@ -215,6 +218,8 @@ class EvidenceView:
     objected: tuple[tuple[str, str, str], ...] = ()
     now: float = 0.0
     reading: str = ""
+    units: Mapping[str, str] = field(default_factory=dict)
+    """Fact → unit of its numbers, see `Rulebook.units`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from app.model.evidence import Evidence, Value
+from app.model.evidence import ENDLESS, Evidence, Value
 from app.model.material import Material
 from app.probes.base import Scene
 from app.probes.core_logs_read import REFUSALS, read_core_log
-from app.probes.harbor_common import ENDLESS, HarborSide, denied, time_of, unreadable
+from app.probes.harbor_common import HarborSide, denied, time_of, unreadable
 
 
 def read_artifact(material: Material, scene: Scene) -> Iterable[Evidence]:
@@ -64,7 +64,7 @@ def read_artifact(material: Material, scene: Scene) -> Iterable[Evidence]:
         _artifact_facts(found[0], facts)
     _audited(side, image.repository, wanted, facts)
     if facts:
-        yield side.evidence("artifact.api", facts, excerpt=f"{image.repository}:{wanted}")
+        yield side.evidence("artifact.api", facts, excerpt=f"{image.repository}:{wanted}", answers=listed)
     else:
         yield from denied(
             side, "artifact.api", rf"{path}(?:/[^/]+)?", "whether the tag exists stays unknown",
@@ -140,7 +140,7 @@ def read_robot(material: Material, scene: Scene) -> Iterable[Evidence]:
     robot = next((row for row in rows if row["name"] == account), None)
     if robot is None:
         if _robots_complete(rows, account):
-            yield side.evidence("robot.api", {"robot.exists": False}, excerpt=_names(rows))
+            yield side.evidence("robot.api", {"robot.exists": False}, excerpt=_names(rows), answers=answers)
         return
     facts: dict[str, Value] = {"robot.exists": True}
     disabled = robot.get("disable", robot.get("disabled"))
@@ -155,7 +155,8 @@ def read_robot(material: Material, scene: Scene) -> Iterable[Evidence]:
     updated = time_of(robot.get("update_time"))
     if updated is not None:
         facts["robot.updated"] = updated
-    yield side.evidence("robot.api", facts, excerpt=f"{account}: disable {disabled}, expires_at {expires}")
+    seen = f"{account}: disable {disabled}, expires_at {expires}"
+    yield side.evidence("robot.api", facts, excerpt=seen, answers=answers)
 
 
 def _refused_account(side: HarborSide) -> str:

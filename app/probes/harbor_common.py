@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -26,8 +26,6 @@ PUBLIC_REGISTRIES: Final = frozenset(
         "nvcr.io", "docker.elastic.co",
     }
 )  # fmt: skip
-ENDLESS: Final = float(2**53)
-"""For a limit or a lifetime of -1: more than any volume holds, later than any time."""
 EXCERPT: Final = 1200
 MARGIN: Final = 1800.0
 """Seconds around the failure for which log lines are taken as about it."""
@@ -272,8 +270,11 @@ class HarborSide:
         command: str = "",
         outcome: Outcome = Outcome.OBSERVED,
         by_hand: str = "",
+        answers: Iterable[Answer] = (),
     ) -> Evidence:
-        """Evidence of this area, redacted, at the registry unless told otherwise."""
+        """Evidence of this area, redacted, at the registry unless told otherwise; as old as the oldest of its `answers`."""
+        if taken_at is None:
+            taken_at = min((one.taken_at for one in answers if one.taken_at), default=None)
         return Evidence(
             probe=probe,
             target=self.target if target is None else target,

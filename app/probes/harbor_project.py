@@ -9,12 +9,12 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from app.model.evidence import Evidence, Outcome, Value
+from app.model.evidence import ENDLESS, Evidence, Outcome, Value
 from app.model.material import Material
 from app.parsers.harbor_config import at
 from app.parsers.split_url import urlsplit
 from app.probes.base import Scene
-from app.probes.harbor_common import ENDLESS, PUBLIC_REGISTRIES, HarborSide, denied, time_of, unreadable
+from app.probes.harbor_common import PUBLIC_REGISTRIES, HarborSide, denied, time_of, unreadable
 
 ADMIN_LISTS: Final = ("configurations", "robots", "quotas", "registries")
 """Answers that only a system admin gets: beside them the list of projects is the whole list."""
@@ -59,7 +59,8 @@ def read_project(material: Material, scene: Scene) -> Iterable[Evidence]:
     _immutable(side, facts)
     if facts:
         listed = ", ".join(str(row.get("name")) for row in rows[:20])
-        yield side.evidence("project.api", facts, excerpt=f"projects seen: {listed}" if listed else "", detail=detail)
+        seen = f"projects seen: {listed}" if listed else ""
+        yield side.evidence("project.api", facts, excerpt=seen, detail=detail, answers=answers)
     else:
         yield from unreadable(side, "project.api", "projects", "project", "quotas")
         yield from denied(

@@ -81,6 +81,8 @@ class Rulebook:
     fixes: Mapping[str, FixSpec]
     fits: Mapping[str, Condition] = field(default_factory=dict)
     """Fix id → of which targets it can be a fix; one that is not here fits all."""
+    units: Mapping[str, str] = field(default_factory=dict)
+    """Fact → unit of its numbers, for those that have one: `time` (of day), `s`, `ms`, `bytes`, `%`."""
     digest: str = ""
     notes: tuple[str, ...] = field(default=())
     """What the board has to say of it, e.g. an expired override."""

@@ -156,9 +156,22 @@ def load(
         "\0".join(f"{name}\0{draft.texts[name]}" for name in sorted(draft.texts)).encode()
     ).hexdigest()[:16]
     book = Rulebook(
-        draft.findings, draft.symptoms, draft.facts, draft.probes, draft.fixes, draft.fits, digest, tuple(draft.notes)
+        findings=draft.findings,
+        symptoms=draft.symptoms,
+        facts=draft.facts,
+        probes=draft.probes,
+        fixes=draft.fixes,
+        fits=draft.fits,
+        units=_units(draft.facts),
+        digest=digest,
+        notes=tuple(draft.notes),
     )
     return book, sorted(draft.problems)
+
+
+def _units(facts: Mapping[str, FactSpec]) -> Mapping[str, str]:
+    kinds = {name: "time" if spec.type == "t" else spec.unit for name, spec in facts.items()}
+    return {name: unit for name, unit in kinds.items() if unit}
 
 
 def _convert(draft: Draft, name: str, data: Any, shape: Any) -> Any:

@@ -122,7 +122,7 @@ class FactSpec(_Strict, frozen=True, kw_only=True):
     values: list[str] = []
     """For `e`: all values; for `l`: the tags, where they are a closed set."""
     unit: str = ""
-    """`s`, `bytes`, `%`, or empty."""
+    """`s`, `ms`, `bytes`, `%`, or empty."""
     right: str = "-"
     """What is needed to see it (MODES notation: `-`, `kube:pods`, `ssh`, `ssh+`, `hns:pods/exec`, `H:admin`, `cred`)."""
     about: str = ""

@@ -385,7 +385,9 @@ class Walks:
         opened = self.opened()
         case = opened.case
         objected = tuple((item.probe, str(item.target), item.reason) for item in opened.objections)
-        return EvidenceView(views.row(opened, self.rulebook).title, case.evidence if case else (), objected, self.now())
+        title = views.row(opened, self.rulebook).title
+        evidence = case.evidence if case else ()
+        return EvidenceView(title, evidence, objected, self.now(), units=self.rulebook.units)
 
     def diagnosis(self, finding: str = "") -> DiagnosisView:
         """One standing in full."""

@@ -332,6 +332,7 @@ def walk(
         now=now,
         problem=problem,
         training=training,
+        units=rulebook.units,
     )
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from textual.content import Content
 
-from app.model.evidence import Evidence, Outcome, Value
+from app.model.evidence import Evidence, Outcome
+from app.model.spelling import spelled
 from app.model.standing import Certainty, Standing
 from app.model.target import Target
 
@@ -164,17 +165,9 @@ def count(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def fact_value(value: Value) -> str:
-    """A fact's value in words; observed and empty says so."""
-    if value is None or value in ("", ()):
-        return "(empty)"
-    if value is True:
-        return "yes"
-    if value is False:
-        return "no"
-    if isinstance(value, tuple):
-        return ", ".join(value)
-    return str(value)
+def fact_value(item: Evidence, fact: str, units: Mapping[str, str]) -> str:
+    """One fact of this record in words; observed and empty says so. `units`: see `Rulebook.units`."""
+    return spelled(item.facts[fact], units.get(fact, ""), item.bounds.get(fact, 0.0), empty="(empty)")
 
 
 def common_parts(items: Sequence[Target]) -> tuple[tuple[str, str], ...]:

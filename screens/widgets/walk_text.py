@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from textual.content import Content
 
 from app.model.evidence import OPERATOR_ANSWER, Evidence, Outcome
@@ -76,7 +78,7 @@ def of_members(question: Asked, choice: Choice) -> str:
     return f"on {len(choice.targets)} of {count(question.members, kind)}"
 
 
-def evidence_lines(item: Evidence, most: int) -> list[Content | str]:
+def evidence_lines(item: Evidence, most: int, units: Mapping[str, str]) -> list[Content | str]:
     """What was asked of whom, when, the excerpt, what was read from it."""
     where = str(item.target)
     seen_from = "" if item.vantage in where.split() else f"   from {item.vantage}"
@@ -92,9 +94,8 @@ def evidence_lines(item: Evidence, most: int) -> list[Content | str]:
     out += [plain(f"  │ {line}") for line in shown[:most]]
     if len(shown) > most:
         out.append(muted(f"  │ … {count(len(shown) - most, 'more line')}; e shows all"))
-    for fact, value in list(item.facts.items())[:most]:
-        bound = f" ± {item.bounds[fact]:g}" if fact in item.bounds else ""
-        out.append(assemble((f"  {fact} = ", MUTED), f"{fact_value(value)}{bound}"))
+    for fact in list(item.facts)[:most]:
+        out.append(assemble((f"  {fact} = ", MUTED), fact_value(item, fact, units)))
     return out
 
 

@@ -182,7 +182,12 @@ SERVED = Evidence(
     "registry.tls",
     Target.of(registry=f"{HARBOR}:443"),
     "node/edge-a-01",
-    facts={"tls.issuer_subject": "CN=corp-root", "tls.issuer_key": "41d0b7e2", "tls.names": ("harbor.corp.example",)},
+    facts={
+        "tls.issuer_subject": "CN=corp-root",
+        "tls.issuer_key": "41d0b7e2",
+        "tls.names": ("harbor.corp.example",),
+        "tls.not_after": 1803859200.0,
+    },
     excerpt="subject=CN=harbor.corp.example\nissuer=CN=corp-root\nnotAfter=2027-03-01",
     taken_at=NOW - 22,
     command="TLS handshake with harbor.corp.example:443 through edge-a-01",
@@ -215,9 +220,10 @@ TIMED_OUT = Evidence(
     taken_at=NOW - 15,
     command="containerd config dump",
 )
+UNITS = {"tls.not_after": "time", "clock.offset": "s"}
 EVIDENCE = (SERVED, HOSTS_TOML, CLOCK, K3S_DENIED, TIMED_OUT)
 EVIDENCE_VIEW = EvidenceView(
-    CA.title, EVIDENCE, (("node.clock", "node/edge-a-01", "the node was being rebooted"),), NOW
+    CA.title, EVIDENCE, (("node.clock", "node/edge-a-01", "the node was being rebooted"),), NOW, units=UNITS
 )
 EVIDENCE_EMPTY = EvidenceView(CA.title, (), (), NOW)
 EVIDENCE_LONG = EvidenceView(CA.title, (replace(HOSTS_TOML, excerpt="\n".join([LONG] * 30)),), (), NOW)
@@ -356,6 +362,7 @@ WALK = WalkView(
     unknowns=UNKNOWNS,
     differences=("anchor CN=corp-root 2021 (key K1)",),
     now=NOW,
+    units=UNITS,
 )
 WALK_START = WalkView(
     LIVE,

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from app.model.case import Incident
-from app.model.evidence import Outcome, Price
+from app.model.evidence import ENDLESS, Outcome, Price
 from app.model.material import Document, Material
 from app.probes.base import Fetch, HarborPlace, KubeGet, Scene
 from app.probes.harbor import PROBES, best_vantage, locate_harbor
-from app.probes.harbor_common import ENDLESS, image_of
+from app.probes.harbor_common import image_of
 from app.probes.harbor_project import _doublestar
 
 IMAGE = "harbor.corp.example/team/app:1.0"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from app.model.evidence import Evidence
 from app.model.target import Target
 from screens.widgets.pane import hanging
 from screens.widgets.text import Column, clean, duration, fact_value, layout, one_line, plain, row, stopwatch, targets
@@ -30,15 +31,16 @@ def test_durations(seconds: float, text: str) -> None:
 
 def test_stopwatch_and_values() -> None:
     assert stopwatch(247.9) == "4:07"
-    assert [fact_value(value) for value in (None, "", (), True, False, 3, ("a", "b"))] == [
-        "(empty)",
-        "(empty)",
-        "(empty)",
-        "yes",
-        "no",
-        "3",
-        "a, b",
-    ]
+    record = Evidence(
+        "node.clock",
+        Target.of(node="n1"),
+        "n1",
+        facts={"a": None, "b": "", "c": (), "d": True, "e": ("a", "b"), "f": 2048},
+        bounds={"f": 1.0},
+    )
+    assert [fact_value(record, fact, {"f": "bytes"}) for fact in record.facts] == [
+        "(empty)", "(empty)", "(empty)", "yes", "a, b", "2 KiB ± 1 bytes",
+    ]  # fmt: skip
 
 
 def test_targets_say_once_what_they_share() -> None:
