@@ -54,6 +54,11 @@ class Material:
         """The document at a path, whatever its outcome; None when nobody asked for it."""
         return self._documents.get(path)
 
+    def taken(self, *paths: str) -> float | None:
+        """When the oldest of these was read; None where none of them says."""
+        found = (self._documents.get(path) for path in paths)
+        return min((one.taken_at for one in found if one is not None and one.taken_at), default=None)
+
     def text(self, path: str) -> str | None:
         """Its text when it was observed and is there; None otherwise."""
         document = self._documents.get(path)

@@ -21,7 +21,7 @@ from app.probes.base import Scene
 from app.probes.core_logs_read import read_core_log
 from app.probes.core_roster import core_objects, core_pods, hashed_pods, is_ready, key_hashes, pod_name, replica_set_of
 from app.probes.harbor_common import HarborSide
-from app.probes.harbor_place import component_of, items
+from app.probes.harbor_place import POD_LISTS, component_of, items
 from app.probes.harbor_secrets import kid_of_pem, login_fits, secret_values
 
 DEPLOYMENTS: Final = "harbor/deployments.json"
@@ -45,6 +45,7 @@ def read_pods(material: Material, scene: Scene) -> Iterable[Evidence]:
                     {"core.config_digest": digest},
                     target=side.target.joined(Target.of(core_pod=pod_name(pod))),
                     roster=rosters,
+                    documents=POD_LISTS,
                 )
     rolling = _rolling(material, objects)
     if rolling is not None:
@@ -61,7 +62,8 @@ def read_pods(material: Material, scene: Scene) -> Iterable[Evidence]:
         facts["core.secret_kid"] = kid
     if facts:
         names = ", ".join(pod_name(pod) for pod in objects or ()) or ", ".join(hashed_pods(material))
-        yield side.evidence("core.pods", facts, roster=rosters, excerpt=f"core pods: {names}" if names else "")
+        shown = f"core pods: {names}" if names else ""
+        yield side.evidence("core.pods", facts, roster=rosters, excerpt=shown, documents=POD_LISTS)
         return
     for path in ("harbor/pods.json", "harbor/core-pods.json"):
         document = material.get(path)
@@ -274,6 +276,7 @@ def read_exec(material: Material, scene: Scene) -> Iterable[Evidence]:
             yield side.evidence(
                 "core.exec", facts, target=target, roster=rosters,
                 excerpt="\n".join(f"{key}: {value}" for key, value in sorted(facts.items())),
+                documents=[one.path for one in material.below(f"harbor/exec/{pod}-")],
                 command=f"kubectl exec {pod} -c core -- sha256sum /etc/core/private_key.pem" if pod else "",
             )  # fmt: skip
     yield from _refused(side)

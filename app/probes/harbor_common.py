@@ -271,10 +271,12 @@ class HarborSide:
         outcome: Outcome = Outcome.OBSERVED,
         by_hand: str = "",
         answers: Iterable[Answer] = (),
+        documents: Iterable[str] = (),
     ) -> Evidence:
-        """Evidence of this area, redacted, at the registry unless told otherwise; as old as the oldest of its `answers`."""
+        """Evidence of this area, redacted, at the registry unless told otherwise; as old as the oldest of its `answers` and `documents`."""
         if taken_at is None:
-            taken_at = min((one.taken_at for one in answers if one.taken_at), default=None)
+            times = [*(one.taken_at for one in answers), self.material.taken(*documents)]
+            taken_at = min((time for time in times if time), default=None)
         return Evidence(
             probe=probe,
             target=self.target if target is None else target,

@@ -237,6 +237,7 @@ def _doublestar(pattern: str, name: str) -> bool:
 def read_endpoint(material: Material, scene: Scene) -> Iterable[Evidence]:
     """`endpoint.api`: the endpoint behind the proxy project (harbor-and-kubernetes.md D.2)."""
     side = HarborSide(material, scene)
+    _, answers = side.rows(("registries", "registry"), r"registries(?:/\d+)?")
     endpoint = the_endpoint(side)
     if endpoint is None:
         yield from unreadable(side, "endpoint.api", "registries", "registry")
@@ -267,9 +268,8 @@ def read_endpoint(material: Material, scene: Scene) -> Iterable[Evidence]:
         if answer.status in (200, 400, 500):
             facts["endpoint.ping"] = "ok" if answer.status == 200 else "unhealthy"
     if facts:
-        yield side.evidence(
-            "endpoint.api", facts, excerpt=f"{endpoint.get('name') or ''}: type {kind}, {url}, {endpoint.get('status')}"
-        )
+        seen = f"{endpoint.get('name') or ''}: type {kind}, {url}, {endpoint.get('status')}"
+        yield side.evidence("endpoint.api", facts, excerpt=seen, answers=answers)
     else:
         yield side.evidence(
             "endpoint.api", {}, outcome=Outcome.UNPARSABLE, detail="the endpoint has none of its fields"

@@ -31,6 +31,7 @@ _ANSWERS = (
     (re.compile(r"lookup (\S+?)(?: on \S+)?: .*(?:i/o timeout|connection refused|deadline exceeded)"), "timeout"),
 )
 _CRICTL = re.compile(r"crictl (?:\S+ )*?pull (?P<rest>.*)")
+_LOOKED_UP = ("getent.txt", "probe.txt")
 ROOTS = {"k3s": "/var/lib/rancher/k3s/agent/containerd", "rke2": "/var/lib/rancher/rke2/agent/containerd"}
 
 
@@ -41,10 +42,12 @@ def read_dns(material: Material, scene: Scene) -> Iterable[Evidence]:
     wanted = hostname(namespace) if namespace and namespace != "docker.io" else ""
     for name, files in nodes_of(material):
         answers: dict[str, tuple[str, tuple[str, ...], str]] = {}
+        asked: dict[str, float | None] = {}
         for seen in registry.seen:
             host = urlsplit(seen.exchange.url).hostname or ""
             if seen.node == name and host and seen.exchange.dns and not seen.exchange.proxy:
                 answers[host] = (seen.exchange.dns, seen.exchange.addresses, seen.source)
+                asked[host] = seen.exchange.taken_at
         answers |= _lookups(files, wanted)
         answers |= _told(files, material, scene, answers)
         for host, (answer, addresses, excerpt) in answers.items():
@@ -58,6 +61,7 @@ def read_dns(material: Material, scene: Scene) -> Iterable[Evidence]:
                 of=whose(scene, name),
                 excerpt=excerpt,
                 command=f"getent ahosts {host}",
+                taken_at=asked.get(host, files.taken(*_LOOKED_UP) or files.taken_at),
             )
     if wanted:
         facts = {"dns.cluster_name": cluster_internal(wanted)}
@@ -86,7 +90,7 @@ def _target(node: str, host: str, namespace: str) -> Target:
 def _lookups(files: NodeFiles, wanted: str) -> dict[str, tuple[str, tuple[str, ...], str]]:
     """`getent` output that holds an address. An empty one does not tell why; Go's own words do."""
     found: dict[str, tuple[str, tuple[str, ...], str]] = {}
-    for text in (files.text("getent.txt"), files.text("probe.txt")):
+    for text in (files.text(path) for path in _LOOKED_UP):
         host = wanted
         block: list[str] = []
         for line in [*(text or "").splitlines(), "$ "]:
@@ -144,6 +148,7 @@ def read_disk(material: Material, scene: Scene) -> Iterable[Evidence]:
                 of=whose(scene, name),
                 excerpt=text,
                 command=f"df -hP {root}; df -iP {root}",
+                taken_at=files.taken("df.txt"),
             )
 
 

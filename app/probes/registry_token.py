@@ -143,9 +143,12 @@ def anonymous(registry: Registry) -> Iterable[Evidence]:
         if not facts:
             continue
         target = registry.target(core_pod=seen.pod or None, connection=None if seen.pod else seen.connection)
+        shown = [f"kid {seen.kid or 'not given'}", f"status {seen.status}"]
+        if gap is not None:
+            shown.append(f"issued_at minus Date {gap:g} s")
         yield Evidence(
             "token.anon", target, one.vantage, facts=facts, bounds=bounds, roster=roster, taken_at=seen.taken_at if seen.taken_at is not None else seen.date,
-            excerpt=f"kid {seen.kid or '-'}, status {seen.status}, issued_at minus Date {gap if gap is not None else '-'} s ({one.source})",
+            excerpt=f"{', '.join(shown)} ({one.source})",
             command=_by_hand(registry),
         )  # fmt: skip
     facts = {}

@@ -61,6 +61,15 @@ class NodeFiles:
         """A file by its absolute path, or an output by its name."""
         return self.material.get(f"{self.prefix}/{path.lstrip('/')}")
 
+    @cached_property
+    def taken_at(self) -> float | None:
+        """When the oldest of its documents was read."""
+        return self.material.taken(*(document.path for document in self.material.below(f"{self.prefix}/")))
+
+    def taken(self, *paths: str) -> float | None:
+        """When the oldest of these was read; None where none of them says."""
+        return self.material.taken(*(f"{self.prefix}/{path.lstrip('/')}" for path in paths))
+
     def text(self, path: str) -> str | None:
         return self.material.text(f"{self.prefix}/{path.lstrip('/')}")
 
@@ -281,7 +290,8 @@ class NodeFiles:
     def evidence(
         self, probe: str, facts: Mapping[str, Value], *, target: Target | None = None, **more: Any
     ) -> Evidence:
-        """Observed evidence of this node; excerpts are redacted here."""
+        """Observed evidence of this node, as old as its oldest document unless told otherwise; excerpts are redacted here."""
+        more.setdefault("taken_at", self.taken_at)
         excerpt = redact(str(more.pop("excerpt", "")))[:EXCERPT]
         vantage = f"node/{self.node}"
         return Evidence(
