@@ -80,6 +80,9 @@ class Desk(Protocol):
     async def back(self) -> WalkView:
         """Take back the last answer or step."""
 
+    def read_again(self) -> AsyncIterator[WalkView]:
+        """Drop the evidence of the open incident and read it anew; what the operator said stays."""
+
     async def go_on(self) -> WalkView:
         """Go on after a diagnosis, with what it does not explain."""
 

@@ -332,10 +332,10 @@ class HarborPilotApp(App[None]):
         self._act(work(), group="probe", exclusive=True)
 
     def on_collect_next(self, event: ask.CollectNext) -> None:
-        self._act(self._collect(event.consent), group="probe", exclusive=True)
+        self._act(self._follow_walk(self.desk.collect_next(event.consent)), group="probe", exclusive=True)
 
-    async def _collect(self, consent: bool) -> None:
-        view = await self._draw_all(self.desk.collect_next(consent), self._find(_screen("walk", "WalkScreen")))
+    async def _follow_walk(self, views: AsyncIterator[WalkView]) -> None:
+        view = await self._draw_all(views, self._find(_screen("walk", "WalkScreen")))
         if view is not None:
             await self._walk_on(view)
 
@@ -347,6 +347,9 @@ class HarborPilotApp(App[None]):
 
     def on_step_back(self) -> None:
         self._walk(self.desk.back())
+
+    def on_read_again(self) -> None:
+        self._act(self._follow_walk(self.desk.read_again()), group="probe", exclusive=True)
 
     def on_go_on(self) -> None:
         self._pop_to(_screen("walk", "WalkScreen"))

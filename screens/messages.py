@@ -110,6 +110,10 @@ class Supply(Message):
         self.row = row
 
 
+class ReadAgain(Ask):
+    pass
+
+
 class StepBack(Ask):
     pass
 

@@ -54,7 +54,7 @@ class ReplayScreen(WalkScreen):
     """
     PANE = ReplayPane
     GONE = frozenset(
-        {"next", "consent", "object", "supply", "back", "auto", "plan", "fixes", "go", "hint", "give_up"}
+        {"next", "consent", "object", "supply", "back", "auto", "read_again", "plan", "fixes", "go", "hint", "give_up"}
         | {f"answer-{n}" for n in (*range(1, 10), "unknown")}
     )  # fmt: skip
 

@@ -67,6 +67,7 @@ class WalkScreen(Page):
         key("i", "supply", "by hand", id="walk.supply"),
         key("b", "back", "back", id="walk.back"),
         key("s", "auto", "step/auto", id="walk.auto"),
+        key("r", "read_again", "read again", id="walk.read_again", show=False),
         key("e", "evidence", "evidence", id="walk.evidence"),
         key("w", "why", "why", id="walk.why"),
         key("l", "plan", "pull plan", id="walk.pull_plan"),
@@ -177,6 +178,10 @@ class WalkScreen(Page):
             notes.append(assemble(("… ", "bold $text-accent"), view.busy))
         elif view.price:
             notes.append(warn("The next step has a price.  y does it, 0 goes on without."))
+        old = view.outdated
+        if old:
+            are = "is" if old == 1 else "are"
+            notes.append(warn(f"{count(old, 'reading')} {are} too old to prove anything.  r reads everything again."))
         return notes
 
     def _path(self) -> Content:
@@ -362,6 +367,8 @@ class WalkScreen(Page):
                 return "Nothing is left to read: answer the question, or look at the standings."
         if name == "consent" and not view.price:
             return "Nothing with a price waits for consent."
+        if name == "read_again" and busy:
+            return f"Still {busy}."
         if name == "object" and not view.evidence:
             return "There is no evidence to object to yet."
         if name == "supply" and not view.unknowns and not (asks and asks.question.by_hand):
@@ -424,6 +431,9 @@ class WalkScreen(Page):
 
     def do_back(self) -> None:
         self.say(ask.StepBack())
+
+    def do_read_again(self) -> None:
+        self.say(ask.ReadAgain())
 
     def do_auto(self) -> None:
         self.say(ask.SetAuto(not self.view.auto))

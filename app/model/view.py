@@ -201,6 +201,16 @@ class WalkView:
         return isinstance(self.step.next, Collect) and not self.price and not self.busy and self.timeline is None
 
     @property
+    def outdated(self) -> int:
+        """Records that have grown too old to prove anything, and that could be read again."""
+        if self.timeline is not None or self.busy:
+            return 0
+        return sum(
+            record.max_age is not None and record.taken_at is not None and self.now - record.taken_at > record.max_age
+            for record in self.evidence
+        )
+
+    @property
     def asks(self) -> Ask | None:
         return self.step.next if isinstance(self.step.next, Ask) else None
 

@@ -105,6 +105,10 @@ class Collector:
         """Ask for these although they were asked for before: a measurement that has to be taken twice."""
         return await self._round(material, wants, keep)
 
+    def forget(self) -> None:
+        """Ask for everything again."""
+        self.asked.clear()
+
     def forget_nodes(self) -> None:
         """Ask nodes again for everything: a host key was accepted, so what was refused may be there now."""
         self.asked = {key for key in self.asked if not isinstance(key, NodeItem)}

@@ -102,6 +102,10 @@ class Console(FixConsole, SessionConsole, PracticeConsole):
     async def back(self) -> WalkView:
         return self.walks.back()
 
+    async def read_again(self) -> AsyncIterator[WalkView]:
+        async for view in self.walks.read_again():
+            yield view
+
     async def go_on(self) -> WalkView:
         return self.walks.go_on()
 

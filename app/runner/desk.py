@@ -361,6 +361,25 @@ class Walks:
         self.journal.note("back")
         return self._judged(opened)
 
+    async def read_again(self) -> AsyncIterator[WalkView]:
+        """Look at the pods once more and drop what was read for the open incident, so that the walk reads it anew.
+
+        Answers, objections and pasted output stay. Raises UsageError when nothing can be asked, or the incident is gone.
+        """
+        self.investigation.forget(self.opened())
+        world = self.investigation.world
+        if world is not None and world.kube:
+            yield self.walk(busy="reading pods and events")
+            await self.investigation.scan()
+            self.seen_at = self.now()
+        opened = self.opened()
+        self.gone_on.discard(self.current)
+        self.trails.pop(self.current, None)
+        self.journal.note("note", text="everything is read again")
+        await asyncio.to_thread(self._next, opened)
+        self._record(opened)
+        yield self.walk()
+
     def go_on(self) -> WalkView:
         """After a diagnosis: ask on for what it does not explain."""
         opened = self.opened()

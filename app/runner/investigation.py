@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from app.engine.advance import advance
+from app.errors import UsageError
 from app.model.case import NOT_ASKED, Case, Objection
-from app.model.evidence import Evidence, Outcome
+from app.model.evidence import OPERATOR_ANSWER, Evidence, Outcome
 from app.model.material import Document, Material
 from app.model.standing import Certainty, Collect, Done, Step
 from app.model.target import INCIDENT, Target
@@ -70,6 +71,8 @@ class Opened:
     extra: list[Evidence] = field(default_factory=list)
     account: str = ""
     """Who pushes, where the operator named the login for this run."""
+    first: Material = field(default_factory=Material)
+    """What it was opened with and what the operator supplied: all that is left when the rest is to be read again."""
     collected: set[str] = field(default_factory=set)
     """Probes whose wants were asked for; others may have evidence, from what was read for these."""
     declined: set[str] = field(default_factory=set)
@@ -144,11 +147,14 @@ class Investigation:
             known = self.opened.get(scene.incident.id)
             if known is None:
                 collector = Collector(self.world) if self.world is not None else None
-                known = Opened(placed, self.material, collector, self.given, account=self.push_account)
+                known = Opened(
+                    placed, self.material, collector, self.given, account=self.push_account, first=self.material
+                )
                 self.opened[scene.incident.id] = known
             else:
                 known.scene = placed
                 known.material = known.material.with_documents(self.material)
+                known.first = known.first.with_documents(self.material)
             found.append(known)
         current = {item.scene.incident.id for item in found}
         self.opened = {name: item for name, item in self.opened.items() if name in current or name in self.pinned}
@@ -372,6 +378,22 @@ class Investigation:
 
     def supply(self, opened: Opened, path: str, text: str) -> None:
         """A pasted output becomes the document that we could not read ourselves."""
-        opened.material = opened.material.with_documents(
-            [Document(path, text, taken_at=opened.scene.now, source="pasted by the operator")]
+        pasted = [Document(path, text, taken_at=opened.scene.now, source="pasted by the operator")]
+        opened.material = opened.material.with_documents(pasted)
+        opened.first = opened.first.with_documents(pasted)
+
+    def forget(self, opened: Opened) -> None:
+        """Drop what was read for this incident, not what the operator said, so that it is read anew; consent counts once.
+
+        Raises UsageError where nothing can be asked.
+        """
+        if opened.collector is None or self.world is None:
+            raise UsageError("nothing can be read again here", "What is judged was brought along; i adds newer output.")
+        opened.collector.forget()
+        opened.material = opened.first
+        opened.collected.clear()
+        opened.declined.clear()
+        opened.extra = [record for record in opened.extra if record.vantage == OPERATOR_ANSWER]
+        opened.scene = replace(
+            opened.scene, now=self.world.clock.now(), try_credentials=self.try_credentials, try_upload=self.try_upload
         )

@@ -107,6 +107,10 @@ class FakeDesk:
         self._note("back")
         return self.walk
 
+    async def read_again(self) -> AsyncIterator[WalkView]:
+        self._note("read_again")
+        yield self.walk
+
     async def go_on(self) -> WalkView:
         self._note("go_on")
         return self.walk

@@ -413,6 +413,14 @@ CONFLICT = replace(
     because="node edge-a-01 verified the chain 20 s ago with these anchors",
     fixes=(),
 )
+WALK_OUTDATED = replace(
+    WALK,
+    evidence=tuple(replace(item, max_age=1800.0, taken_at=NOW - 3600) for item in EVIDENCE[:3]),
+    step=step(
+        Done("every question is answered"),
+        (replace(OLD_CA, certainty=Certainty.LIKELY, because="rests on an operator's word or an old reading"),),
+    ),
+)
 WALK_CONFLICT = replace(WALK, step=step(Ask(QUESTION), (CONFLICT, K3S_CA, PROXY)))
 WALK_HEALTHY = replace(
     WALK,

@@ -74,6 +74,7 @@ STATES: dict[str, tuple[Build, str]] = {
     "walk-price": (lambda: WalkScreen(at.WALK_PRICE), "80x24"),
     "walk-done": (lambda: WalkScreen(at.WALK_DONE), "120x40"),
     "walk-inconclusive": (lambda: WalkScreen(at.WALK_INCONCLUSIVE), "80x24"),
+    "walk-outdated": (lambda: WalkScreen(at.WALK_OUTDATED), "120x40"),
     "walk-conflict": (lambda: WalkScreen(at.WALK_CONFLICT), "120x40"),
     "walk-healthy": (lambda: WalkScreen(at.WALK_HEALTHY), "80x24"),
     "walk-denied": (lambda: WalkScreen(at.WALK_DENIED), "80x24"),

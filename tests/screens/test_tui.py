@@ -214,6 +214,21 @@ async def test_an_interrupted_apply_is_shown_at_the_next_start() -> None:
     await open_app(body, desk=desk)
 
 
+async def test_what_is_read_again_is_followed_like_any_reading() -> None:
+    desk = FakeDesk()
+    desk.walk = at.WALK
+
+    async def body(s: Session) -> None:
+        await s.press("enter")
+        s.desk.walk = at.replace(at.WALK_START, auto=True)
+        await s.press("r")
+        assert s.desk.calls("read_again") == [()]
+        assert s.desk.calls("collect_next") == [(False,)]
+        assert s.app.screen.view == at.WALK
+
+    await open_app(body, desk=desk)
+
+
 async def test_auto_collects_until_a_question_and_step_does_not() -> None:
     desk = FakeDesk()
     desk.walk = at.replace(at.WALK_START, auto=True)
