@@ -6,6 +6,7 @@ config.toml and certs.d of these nodes are generated at each start, so that they
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -78,7 +79,8 @@ def _sound(work: Work, edit: RegistriesEdit) -> None:
     namespace = work.namespace
     near = near_mirror_key(registries, namespace)
     if near and all(mirror.key != namespace for mirror in registries.mirrors):
-        edit.table("mirrors")[namespace] = edit.table("mirrors")[near]
+        # A copy, here and below: the same object in two places would be written as an anchor and its alias.
+        edit.table("mirrors")[namespace] = deepcopy(edit.table("mirrors")[near])
         work.note(f"the mirror of {near} is named {namespace} as well, as images have it")
     registries = _read(edit)
     authorities = endpoint_authorities(registries, namespace)
@@ -91,7 +93,7 @@ def _sound(work: Work, edit: RegistriesEdit) -> None:
             for part, value in configs[key].items():
                 place = edit.table("configs", meant)
                 if part not in place:
-                    place[part] = value
+                    place[part] = deepcopy(value)
         else:
             edit.rename(configs, key, meant)
         work.note(f"the configs key {key} becomes {meant}, which is what the endpoint is asked by")

@@ -147,8 +147,16 @@ ROWS = {
     "file with another name": Row("rename-registry-key", {CONFIG: READ, f"{ENTRY}/host.toml": FAR, "/etc/ssl/x": "", f"{ENTRY}/ca.crt.old": "", "/etc/ssl/corp.crt": ROOT.pem}, exchanges=SERVED),
     "mirror named with the port": Row("rename-registry-key", {CONFIG: INLINE.replace(f"https://{HOST}", "http://mirror.example.com"), "/etc/ssl/corp.crt": ROOT.pem}, {CONFIG: f'mirrors."{HOST}"]'}, restart=True, exchanges=SERVED, passes=None),
     "mirror key on k3s": Row("rename-registry-key", {REGISTRIES: f"mirrors:\n  https://{HOST}: # x\n    endpoint:\n      - http://{HOST}:80\n"}, {REGISTRIES: f"\n  {HOST}:"}, release=K3S, unit="k3s-agent", restart=True, passes=None, exchanges=SERVED),
+    "mirror of a near name on k3s": Row(
+        "write-registries-yaml", {REGISTRIES: f"mirrors:\n  {HOST}:443:\n    endpoint:\n      - https://{HOST}\nconfigs:\n  {HOST}:\n    tls:\n      ca_file: /etc/corp.crt\n", "/etc/corp.crt": ROOT.pem},
+        {REGISTRIES: f"\n  {HOST}:\n    endpoint:\n"}, release=K3S, unit="k3s-agent", restart=True, passes=None, exchanges=SERVED,
+    ),
+    "configs key of a mirror that is asked, too": Row(
+        "write-registries-yaml", {REGISTRIES: f"mirrors:\n  {HOST}:\n    endpoint:\n      - https://{HOST}\n      - https://second.example.com\nconfigs:\n  {HOST}:\n    auth:\n      username: robot$x\n      password: CANARY\n  https://{HOST}:\n    tls:\n      ca_file: /etc/corp.crt\n", "/etc/corp.crt": ROOT.pem},
+        {REGISTRIES: "    tls:\n      ca_file: /etc/corp.crt\n"}, release=K3S, unit="k3s-agent", restart=True, exchanges=SERVED,
+    ),
     "configs key on k3s": Row("write-registries-yaml", {REGISTRIES: f"configs:\n  # corp\n  https://{HOST}:\n    tls:\n      ca_file: /etc/corp.crt\n", "/etc/corp.crt": ROOT.pem}, {REGISTRIES: f"  # corp\n  {HOST}:"}, release=K3S, unit="k3s-agent", restart=True, exchanges=SERVED),
-    "misspelt on k3s": Row("write-registries-yaml", {REGISTRIES: f"config:\n  {HOST}:\n    tls:\n      ca: /etc/corp.crt # y\n", "/etc/corp.crt": ROOT.pem}, {REGISTRIES: "ca_file: /etc/corp.crt # y"}, release=K3S, unit="rke2-agent" if False else "k3s-agent", restart=True, exchanges=SERVED),
+    "misspelt on k3s": Row("write-registries-yaml", {REGISTRIES: f"config:\n  {HOST}:\n    tls:\n      ca: /etc/corp.crt # y\n", "/etc/corp.crt": ROOT.pem}, {REGISTRIES: "ca_file: /etc/corp.crt # y"}, release=K3S, unit="k3s-agent", restart=True, exchanges=SERVED),
     "misnamed file on k3s": Row("restart-k3s", {"/etc/rancher/k3s/registry.yaml": f"configs:\n  {HOST}:\n    tls:\n      ca_file: /etc/corp.crt\n", "/etc/corp.crt": ROOT.pem}, {REGISTRIES: "ca_file"}, release=K3S, unit="k3s-agent", restart=True, exchanges=SERVED),
     "a quote is missing": Row("write-hosts-toml", {CONFIG: READ, f"{ENTRY}/hosts.toml": FAR.replace('corp.crt"\n\n', "corp.crt\n\n"), "/etc/ssl/corp.crt": ROOT.pem}, exchanges=SERVED),
     "nothing but addresses is readable": Row("write-hosts-toml", {CONFIG: READ, f"{ENTRY}/hosts.toml": f'server == "https://{HOST}"\n[[host\nca = /etc/ssl/corp.crt\n', "/etc/ssl/corp.crt": ROOT.pem}, exchanges=SERVED),
@@ -253,6 +261,7 @@ async def test_the_four_tests_of_a_fix(name: str, tmp_path: Path) -> None:
             tomllib.loads(file.text)
         elif file_path.endswith(".yaml"):
             yaml.safe_load(file.text)
+            assert "&id" not in file.text, "an entry that was copied is written out"
     assert any(" restart " in line for line in nodes.done) is row.restart
     if row.passes is not None:
         assert verdict(row, nodes) is row.passes
