@@ -80,11 +80,7 @@ class View:
         node = target.get("node")
         if of is Of.THIS and node is not None and node in self.healthy and node not in self.nodes:
             of = Of.HEALTHY
-        fresh = (
-            evidence.max_age is None
-            or evidence.taken_at is None
-            or self.case.now - evidence.taken_at <= evidence.max_age
-        )
+        fresh = evidence.is_fresh(self.case.now)
         for fact, value in evidence.facts.items():
             self._facts.setdefault(fact, []).append(
                 Observation(

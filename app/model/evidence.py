@@ -88,6 +88,10 @@ class Evidence:
         """A newer record with the same key takes the place of an older one."""
         return (self.probe, self.target, self.vantage, self.of)
 
+    def is_fresh(self, now: float) -> bool:
+        """Not older than its max age; what has no time or no max age stays fresh."""
+        return self.max_age is None or self.taken_at is None or now - self.taken_at <= self.max_age
+
 
 OPERATOR_ANSWER: Final = "answer"
 """Vantage of an operator's word: it ranks, it never proves."""

@@ -32,7 +32,8 @@ def _number(value: float, unit: str) -> str:
         return _time(value)
     if unit == "bytes":
         return "no limit" if value >= ENDLESS else _size(value)
-    return f"{value:.6g} {unit}".rstrip()
+    digits = f"{value:.0f}" if value.is_integer() and abs(value) < ENDLESS else f"{value:.6g}"
+    return f"{digits} {unit}".rstrip()
 
 
 def _time(at: float) -> str:

@@ -205,10 +205,7 @@ class WalkView:
         """Records that have grown too old to prove anything, and that could be read again."""
         if self.timeline is not None or self.busy:
             return 0
-        return sum(
-            record.max_age is not None and record.taken_at is not None and self.now - record.taken_at > record.max_age
-            for record in self.evidence
-        )
+        return sum(not record.is_fresh(self.now) for record in self.evidence)
 
     @property
     def asks(self) -> Ask | None:

@@ -14,7 +14,7 @@ from app.model.material import Material
 from app.parsers.harbor_config import at
 from app.parsers.split_url import urlsplit
 from app.probes.base import Scene
-from app.probes.harbor_common import PUBLIC_REGISTRIES, HarborSide, denied, time_of, unreadable
+from app.probes.harbor_common import PUBLIC_REGISTRIES, Answer, HarborSide, denied, time_of, unreadable
 
 ADMIN_LISTS: Final = ("configurations", "robots", "quotas", "registries")
 """Answers that only a system admin gets: beside them the list of projects is the whole list."""
@@ -29,9 +29,13 @@ def the_project(side: HarborSide) -> dict[str, Any] | None:
     return rows[0] if single and len(rows) == 1 and side.image is None else None
 
 
+def _endpoints(side: HarborSide) -> tuple[list[dict[str, Any]], list[Answer]]:
+    return side.rows(("registries", "registry"), r"registries(?:/\d+)?")
+
+
 def the_endpoint(side: HarborSide) -> dict[str, Any] | None:
     """The upstream endpoint of the failing image's project; the only endpoint where no image is known."""
-    rows, _ = side.rows(("registries", "registry"), r"registries(?:/\d+)?")
+    rows, _ = _endpoints(side)
     project = the_project(side)
     if project is not None:
         number = project.get("registry_id")
@@ -237,7 +241,7 @@ def _doublestar(pattern: str, name: str) -> bool:
 def read_endpoint(material: Material, scene: Scene) -> Iterable[Evidence]:
     """`endpoint.api`: the endpoint behind the proxy project (harbor-and-kubernetes.md D.2)."""
     side = HarborSide(material, scene)
-    _, answers = side.rows(("registries", "registry"), r"registries(?:/\d+)?")
+    _, answers = _endpoints(side)
     endpoint = the_endpoint(side)
     if endpoint is None:
         yield from unreadable(side, "endpoint.api", "registries", "registry")

@@ -61,7 +61,7 @@ def read_dns(material: Material, scene: Scene) -> Iterable[Evidence]:
                 of=whose(scene, name),
                 excerpt=excerpt,
                 command=f"getent ahosts {host}",
-                taken_at=asked.get(host, files.taken(*_LOOKED_UP) or files.taken_at),
+                taken_at=asked.get(host, files.taken(*_LOOKED_UP)),
             )
     if wanted:
         facts = {"dns.cluster_name": cluster_internal(wanted)}

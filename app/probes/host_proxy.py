@@ -62,7 +62,7 @@ def read(material: Material, scene: Scene) -> Iterable[Evidence]:
                 facts,
                 of=of,
                 excerpt=excerpt,
-                taken_at=files.taken(found.source) or files.taken_at,
+                taken_at=files.taken(found.source),
                 command="tr '\\0' '\\n' </proc/$(pidof containerd)/environ | grep -i proxy",
             )
         elif (
@@ -83,7 +83,7 @@ def read(material: Material, scene: Scene) -> Iterable[Evidence]:
                     target=Target.of(**parts),
                     of=of,
                     excerpt=f"NO_PROXY={found.proxy.no_proxy}",
-                    taken_at=files.taken(found.source) or files.taken_at,
+                    taken_at=files.taken(found.source),
                 )
 
 

@@ -67,8 +67,8 @@ class NodeFiles:
         return self.material.taken(*(document.path for document in self.material.below(f"{self.prefix}/")))
 
     def taken(self, *paths: str) -> float | None:
-        """When the oldest of these was read; None where none of them says."""
-        return self.material.taken(*(f"{self.prefix}/{path.lstrip('/')}" for path in paths))
+        """When the oldest of these was read; where none of them says, the oldest of all."""
+        return self.material.taken(*(f"{self.prefix}/{path.lstrip('/')}" for path in paths)) or self.taken_at
 
     def text(self, path: str) -> str | None:
         return self.material.text(f"{self.prefix}/{path.lstrip('/')}")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 from app.engine.placeholders import filled_command, names_of
 from app.engine.view import View
-from app.model.evidence import Evidence, Of, Outcome
+from app.model.evidence import Evidence, Of, Outcome, Value
 from app.model.material import Material
+from app.model.spelling import spelled
 from app.model.standing import Certainty, Kind, Standing, Step
 from app.model.view import (
     BoardView,
@@ -152,20 +154,15 @@ def differences(opened: Opened, rulebook: Rulebook) -> tuple[str, ...]:
         healthy = {seen.value for seen in observations if seen.of is Of.HEALTHY}
         if failing and healthy and not failing & healthy and len(failing) == 1:
             about = rulebook.facts[fact].about if fact in rulebook.facts else fact
+            said = partial(_short, unit=rulebook.units.get(fact, ""))
             found.append(
-                f"{about or fact}: failing {_short(next(iter(failing)))}, healthy {', '.join(sorted(_short(value) for value in healthy)[:2])}"
+                f"{about or fact}: failing {said(next(iter(failing)))}, healthy {', '.join(sorted(map(said, healthy))[:2])}"
             )
     return tuple(found[:6])
 
 
-def _short(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if value is None or value in ("", ()):
-        return "none"
-    if isinstance(value, tuple):
-        return ", ".join(str(item) for item in value)[:60]
-    return str(value)[:60]
+def _short(value: Value, unit: str) -> str:
+    return spelled(value, unit)[:60]
 
 
 def next_to_fail(opened: Sequence[Opened]) -> NextToFail | None:
